@@ -1,0 +1,174 @@
+"""The command line: `python -m align STAGE --model NAME`, `python -m align list`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+from rich.table import Table
+
+from align import registry
+from align.errors import CannotCompareError
+
+PARITY, NO_PARITY, CANNOT_COMPARE = 0, 1, 2
+
+_STAGES = {"step1": "forward", "forward": "forward"}
+
+_EXAMPLES = """\
+examples:
+  python -m align step1 --model funnel
+      both frameworks on fake data with trained-scale weights, module by module, in seconds
+  python -m align step1 --model electra --task masked_lm --variant base-generator
+  python -m align step1 --model electra --checkpoint ./electra-small --json report.json
+      a transformers directory (config.json with model.safetensors or pytorch_model.bin)
+  python -m align step1 --model electra --checkpoint ./electra-small --text corpus.txt
+      a batch tokenised with the checkpoint's own vocabulary
+  python -m align step1 --model funnel --batch mine.npz
+  python -m align list
+      the models, their tasks and variants
+
+exit code: 0 parity, 1 no parity, 2 could not compare (one line says why)
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise CannotCompareError(f"{message} (see `{self.prog} --help`)")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code."""
+    errors = Console(stderr=True, soft_wrap=True)
+    try:
+        options = _parser().parse_args(arguments)
+        return _list() if options.command == "list" else _stage(options)
+    except CannotCompareError as error:
+        errors.print(f"align: {error}", style="red", highlight=False, markup=False)
+        return CANNOT_COMPARE
+    except KeyboardInterrupt:
+        errors.print("align: interrupted", style="red")
+        return CANNOT_COMPARE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m align",
+        description="Prove that a PyTorch and a PaddlePaddle network are the same function, or name where they part.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    for name, stage in _STAGES.items():
+        _add_options(
+            commands.add_parser(
+                name,
+                help=f"the {stage} stage",
+                epilog=_EXAMPLES,
+                formatter_class=argparse.RawDescriptionHelpFormatter,
+            )
+        )
+    commands.add_parser("list", help="the registered models with their tasks and variants")
+    return parser
+
+
+def _add_options(parser: argparse.ArgumentParser) -> None:
+    case = parser.add_argument_group("what is compared")
+    case.add_argument("--model", required=True, metavar="NAME", help="the architecture (`python -m align list`)")
+    case.add_argument(
+        "--task", metavar="T", help="the head; default: the model's first, or the one the checkpoint names"
+    )
+    case.add_argument("--variant", metavar="V", help="a named configuration; default: tiny")
+    case.add_argument(
+        "--checkpoint", type=Path, metavar="DIR", help="take configuration and weights from a checkpoint directory"
+    )
+    case.add_argument("--batch", type=Path, metavar="FILE.npz", help="your own batch: the keyword arguments of forward")
+    case.add_argument(
+        "--text",
+        type=Path,
+        metavar="FILE",
+        help="a UTF-8 file, one example a line, tokenised with the checkpoint's vocabulary",
+    )
+    case.add_argument("--batch-size", type=_positive, metavar="N", help="rows of the fake or tokenised batch")
+    case.add_argument("--length", type=_positive, metavar="N", help="tokens in a row of the fake or tokenised batch")
+    case.add_argument("--seed", type=int, default=0, metavar="N", help="of the fake batch and weights; default: 0")
+    output = parser.add_argument_group("what is written")
+    output.add_argument("--json", type=Path, metavar="FILE", help="the whole report for programs")
+    output.add_argument("--out", type=Path, metavar="DIR", help="report.txt and report.json in a folder")
+    verbosity = output.add_mutually_exclusive_group()
+    verbosity.add_argument("--quiet", action="store_true", help="only the verdict, in one line")
+    verbosity.add_argument("--verbose", action="store_true", help="every edge, not only those nearest to their limit")
+    place = parser.add_argument_group("where it runs")
+    place.add_argument("--in-process", action="store_true", help="both frameworks in this process, for debuggers")
+    place.add_argument("--torch-python", metavar="PY", help="the interpreter of the torch worker")
+    place.add_argument("--paddle-python", metavar="PY", help="the interpreter of the paddle worker")
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return int(text)
+
+
+def _stage(options: argparse.Namespace) -> int:
+    from align.case import resolve
+
+    sources = [name for name in ("batch", "text") if getattr(options, name)]
+    if len(sources) == 2:
+        raise CannotCompareError("--batch and --text both name a batch: leave one out")
+    _check_writable(options)
+    case = resolve(
+        options.model,
+        options.task,
+        options.variant,
+        options.checkpoint,
+        seed=options.seed,
+        batch=options.batch,
+        text=options.text,
+        batch_size=options.batch_size,
+        length=options.length,
+    )
+
+    from align.compare import Interpreters, compare_case
+    from align.progress import Steps
+    from align.report import write_json
+    from align.text import headline, show
+
+    places = Interpreters(options.in_process, options.torch_python, options.paddle_python)
+    report = compare_case(case, places, Steps(visible=not options.quiet))
+    if options.json:
+        write_json(options.json, report)
+    if options.out:
+        report.save(options.out)
+    console = Console(soft_wrap=options.quiet)
+    if options.quiet:
+        console.print(headline(report))
+    else:
+        show(report, console, options.verbose)
+    return PARITY if report.passed else NO_PARITY
+
+
+def _check_writable(options: argparse.Namespace) -> None:
+    """Refuse before the work, not after it, what could not be written."""
+    if options.json and not options.json.resolve().parent.is_dir():
+        raise CannotCompareError(
+            f"--json {options.json}: there is no folder {options.json.resolve().parent}, make it first"
+        )
+    if options.out and options.out.exists() and not options.out.is_dir():
+        raise CannotCompareError(f"--out {options.out} is a file: name a folder")
+
+
+def _list() -> int:
+    table = Table(title="registered models", title_justify="left", show_lines=True)
+    for column in ("model", "tasks (the first is the default)", "variants"):
+        table.add_column(column, overflow="fold")
+    for name in registry.names():
+        found = registry.architecture(name)
+        table.add_row(f"[bold]{name}[/bold]\n{found.summary}", "\n".join(found.tasks), "\n".join(found.variants))
+    Console().print(table)
+    return PARITY
+
+
+if __name__ == "__main__":
+    sys.exit(main())

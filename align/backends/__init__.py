@@ -1,0 +1,64 @@
+"""The two frameworks behind one small protocol. Only `backends.torch` imports torch and only `backends.paddle`
+imports paddle.
+"""
+
+import importlib
+import importlib.util
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from align.errors import CannotCompareError
+
+
+class Backend(Protocol):
+    """What the harness needs of a framework; tensors and models are opaque to it."""
+
+    name: str
+    models: str  # the package that holds this framework's architectures
+
+    def version(self) -> str: ...
+    def threads(self) -> int: ...
+    def default_dtype(self, dtype: str) -> None:
+        """Make `dtype` the dtype of new parameters and constants."""
+
+    def modules(self, model: Any) -> Iterator[tuple[str, Any]]:
+        """Every distinct module with its dotted name, the model itself first as `<root>`."""
+
+    def parameters(self, model: Any) -> list[tuple[str, Any]]:
+        """Every name of the state dict with its tensor; a tied tensor stands under each of its names."""
+
+    def cast(self, model: Any, dtype: str) -> None:
+        """Convert floating parameters and buffers in place, and switch dropout off."""
+
+    def set_value(self, tensor: Any, value: np.ndarray) -> None: ...
+    def is_tensor(self, value: Any) -> bool: ...
+    def is_differentiable(self, tensor: Any) -> bool: ...
+    def to_numpy(self, tensor: Any) -> np.ndarray:
+        """The tensor's values; may share its memory, so read before the model goes on."""
+
+    def tap(self, tensor: Any, substitute: np.ndarray | None, differentiable: bool) -> Any:
+        """The tensor that goes on in place of `tensor`: its own value or `substitute`, cut from the graph before it."""
+
+    def forward(self, model: Any, batch: Mapping[str, np.ndarray]) -> Any: ...
+
+
+_PACKAGES = {
+    "torch": ("torch", "PyTorch", "pip install torch==2.13.0"),
+    "paddle": ("paddle", "PaddlePaddle", "pip install paddlepaddle"),
+}
+
+
+def get_backend(name: str) -> Backend:
+    """The backend of one framework, imported now.
+
+    Raises:
+        CannotCompareError: the framework is not installed in this interpreter.
+    """
+    package, title, remedy = _PACKAGES[name]
+    if importlib.util.find_spec(package) is None:
+        raise CannotCompareError(
+            f"{title} is not installed in this interpreter: {remedy}, or name another interpreter with --{name}-python"
+        )
+    return importlib.import_module(f"align.backends.{name}").BACKEND

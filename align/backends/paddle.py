@@ -1,0 +1,61 @@
+"""PaddlePaddle behind the backend protocol."""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # paddle's import warns about compilers it does not need here
+    import paddle
+
+from align.edges import ROOT
+
+
+class PaddleBackend:
+    name = "paddle"
+    models = "models_paddle"
+
+    def version(self) -> str:
+        return str(paddle.__version__)
+
+    def threads(self) -> int:
+        return int(paddle.get_flags("FLAGS_paddle_num_threads")["FLAGS_paddle_num_threads"])
+
+    def default_dtype(self, dtype: str) -> None:
+        paddle.set_default_dtype(dtype)  # type: ignore[arg-type]
+
+    def modules(self, model: paddle.nn.Layer) -> Iterator[tuple[str, paddle.nn.Layer]]:
+        for name, module in model.named_sublayers(include_self=True):
+            yield name or ROOT, module
+
+    def parameters(self, model: paddle.nn.Layer) -> list[tuple[str, paddle.Tensor]]:
+        return list(model.state_dict().items())
+
+    def cast(self, model: paddle.nn.Layer, dtype: str) -> None:
+        model.to(dtype=dtype)  # type: ignore[arg-type]
+        model.eval()
+
+    def set_value(self, tensor: paddle.Tensor, value: np.ndarray) -> None:
+        tensor.set_value(np.ascontiguousarray(value).astype(str(tensor.dtype).rpartition(".")[2], copy=False))
+
+    def is_tensor(self, value: Any) -> bool:
+        return isinstance(value, paddle.Tensor)
+
+    def is_differentiable(self, tensor: paddle.Tensor) -> bool:
+        return not tensor.stop_gradient
+
+    def to_numpy(self, tensor: paddle.Tensor) -> np.ndarray:
+        return tensor.numpy()
+
+    def tap(self, tensor: paddle.Tensor, substitute: np.ndarray | None, differentiable: bool) -> paddle.Tensor:
+        value = tensor.detach() if substitute is None else paddle.to_tensor(np.array(substitute))
+        value.stop_gradient = not (differentiable and value.is_floating_point())
+        return value if value.stop_gradient else value.clone()
+
+    def forward(self, model: paddle.nn.Layer, batch: Mapping[str, np.ndarray]) -> Any:
+        return model(**{name: paddle.to_tensor(np.array(value)) for name, value in batch.items()})
+
+
+BACKEND = PaddleBackend()

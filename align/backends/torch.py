@@ -1,0 +1,67 @@
+"""PyTorch behind the backend protocol."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from align.edges import ROOT
+from align.errors import CannotCompareError
+
+
+class TorchBackend:
+    name = "torch"
+    models = "models_torch"
+
+    def __init__(self) -> None:
+        # After paddle.enable_compat(), `import torch` yields paddle itself, and paddle agrees with paddle.
+        if not hasattr(torch, "_C") or torch.nn.Module.__module__.partition(".")[0] != "torch":
+            raise CannotCompareError(
+                "`import torch` gave another package (paddle.enable_compat?): run in a fresh interpreter"
+            )
+
+    def version(self) -> str:
+        return str(torch.__version__)
+
+    def threads(self) -> int:
+        return torch.get_num_threads()
+
+    def default_dtype(self, dtype: str) -> None:
+        torch.set_default_dtype(getattr(torch, dtype))
+
+    def modules(self, model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
+        for name, module in model.named_modules():
+            yield name or ROOT, module
+
+    def parameters(self, model: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:
+        return list(model.state_dict(keep_vars=True).items())
+
+    def cast(self, model: torch.nn.Module, dtype: str) -> None:
+        model.to(getattr(torch, dtype)).eval()
+
+    def set_value(self, tensor: torch.Tensor, value: np.ndarray) -> None:
+        with torch.no_grad():
+            tensor.copy_(torch.from_numpy(np.array(value)))
+
+    def is_tensor(self, value: Any) -> bool:
+        return isinstance(value, torch.Tensor)
+
+    def is_differentiable(self, tensor: torch.Tensor) -> bool:
+        return tensor.requires_grad
+
+    def to_numpy(self, tensor: torch.Tensor) -> np.ndarray:
+        return tensor.detach().cpu().numpy()
+
+    def tap(self, tensor: torch.Tensor, substitute: np.ndarray | None, differentiable: bool) -> torch.Tensor:
+        value = tensor.detach() if substitute is None else torch.from_numpy(np.array(substitute))
+        # The clone is no leaf, so code that works in place on its input still may.
+        return value.requires_grad_().clone() if differentiable and value.is_floating_point() else value
+
+    def forward(self, model: torch.nn.Module, batch: Mapping[str, np.ndarray]) -> Any:
+        tensors = {name: torch.from_numpy(np.array(value)) for name, value in batch.items()}
+        with torch.enable_grad():
+            return model(**tensors)
+
+
+BACKEND = TorchBackend()

@@ -1,0 +1,123 @@
+"""Taps on every module of a live model, of either framework: what enters and leaves passes through a sink.
+
+Each module's `forward` is wrapped for the duration of one pass. Tensors are found inside tuples, lists and mappings;
+the inputs of a call are numbered in the order of the signature of `forward`, so positional and keyword calls name the
+same edges.
+"""
+
+import copy
+import inspect
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from align.backends import Backend
+from align.edges import ROOT, edge_name
+from align.sinks import Passage, Sink
+
+
+class ForwardError(Exception):
+    """The model's own code raised; `module` is the innermost module that was running."""
+
+    def __init__(self, module: str, cause: Exception) -> None:
+        text = str(cause).strip()
+        super().__init__(f"{type(cause).__name__}: {text.splitlines()[-1].strip() if text else 'no message'}")
+        self.module = module
+
+
+class Capture:
+    """The state of one pass: which modules are running, how often each has run, and the sink."""
+
+    def __init__(self, backend: Backend, sink: Sink, progress: Callable[[], None] = lambda: None) -> None:
+        self._backend = backend
+        self._sink = sink
+        self._progress = progress
+        self._running: list[str] = []
+        self._calls: Counter[str] = Counter()
+        self.failed_in: str | None = None
+
+    def call(self, module: str, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Run one module with its inputs and outputs tapped."""
+        self._calls[module] += 1
+        call = self._calls[module]
+        caller = self._running[-1] if self._running else ROOT
+        bound = inspect.signature(forward).bind(*args, **kwargs)
+        leaves = _numbered("in")
+        for key, value in bound.arguments.items():
+            bound.arguments[key] = self._tap(value, lambda _: edge_name(module, call, next(leaves)), caller)
+        self._running.append(module)
+        try:
+            output = forward(*bound.args, **bound.kwargs)
+        except Exception:
+            self.failed_in = self.failed_in or module
+            raise
+        self._running.pop()
+        self._progress()
+        return self._tap(output, lambda path: edge_name(module, call, "out" + path), caller)
+
+    def _tap(self, value: Any, name: Callable[[str], str], caller: str, path: str = "") -> Any:
+        if self._backend.is_tensor(value):
+            return self._tap_tensor(value, name(path), caller)
+        if isinstance(value, Mapping):
+            tapped = copy.copy(value)
+            for key, item in value.items():
+                tapped[key] = self._tap(item, name, caller, f"{path}.{key}")  # type: ignore[index]
+            return tapped
+        if isinstance(value, (tuple, list)):
+            items = [self._tap(item, name, caller, f"{path}.{i}") for i, item in enumerate(value)]
+            return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+        return value
+
+    def _tap_tensor(self, tensor: Any, edge: str, caller: str) -> Any:
+        differentiable = self._backend.is_differentiable(tensor)
+        passage = Passage(edge, self._backend.to_numpy(tensor), differentiable, caller)
+        substitute = self._sink.pass_edge(passage)
+        return self._backend.tap(tensor, substitute, differentiable)
+
+
+def run(
+    backend: Backend,
+    model: Any,
+    batch: Mapping[str, Any],
+    sink: Sink,
+    *,
+    native: frozenset[str] = frozenset(),
+    progress: Callable[[], None] = lambda: None,
+) -> None:
+    """One forward pass of `model` on `batch` through `sink`; the modules named in `native` are left untapped.
+
+    Raises:
+        ForwardError: the model's code raised.
+    """
+    capture = Capture(backend, sink, progress)
+    with ExitStack() as stack:
+        for name, module in backend.modules(model):
+            if name not in native:
+                stack.enter_context(_wrapped(name, module, capture))
+        try:
+            backend.forward(model, batch)
+        except Exception as error:
+            raise ForwardError(capture.failed_in or ROOT, error) from error
+
+
+@contextmanager
+def _wrapped(name: str, module: Any, capture: Capture) -> Iterator[None]:
+    """Replace `module.forward` on the instance, and put back exactly what was there."""
+    original = module.forward
+    own = module.__dict__.get("forward")
+    module.__dict__["forward"] = lambda *args, **kwargs: capture.call(name, original, args, kwargs)
+    try:
+        yield
+    finally:
+        if own is None:
+            del module.__dict__["forward"]
+        else:
+            module.__dict__["forward"] = own
+
+
+def _numbered(prefix: str) -> Iterator[str]:
+    number = 0
+    while True:
+        yield f"{prefix}{number}"
+        number += 1

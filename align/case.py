@@ -1,0 +1,139 @@
+"""A case: what is compared, on which batch, with which weights. Preparing one is framework-free."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import convert
+import fake_data
+from align import registry
+from align.errors import CannotCompareError
+from align.record import RecordWriter, write_record
+
+PROBES = ("default", "saturated")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison of a registered architecture, as the command line names it."""
+
+    model: str
+    task: str
+    variant: str
+    seed: int = 0
+    checkpoint: Path | None = None
+    batch: Path | None = None
+    text: Path | None = None
+    batch_size: int | None = None
+    length: int | None = None
+    raw_config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def task_class(self) -> str:
+        return registry.architecture(self.model).tasks[self.task]
+
+    def as_json(self) -> dict[str, Any]:
+        named = {"checkpoint": self.checkpoint, "batch": self.batch, "text": self.text}
+        paths = {key: str(path) for key, path in named.items() if path is not None}
+        return {"model": self.model, "task": self.task, "variant": self.variant, "seed": self.seed, **paths}
+
+
+def resolve(
+    model: str, task: str | None = None, variant: str | None = None, checkpoint: Path | None = None, **rest: Any
+) -> Case:
+    """A case with its defaults filled in: the architecture's first task or the checkpoint's, and the tiny variant.
+
+    Raises:
+        CannotCompareError: an unknown name, or a checkpoint that cannot be read.
+    """
+    architecture = registry.architecture(model)
+    if variant is not None and checkpoint is not None:
+        raise CannotCompareError("--variant and --checkpoint both name a configuration: leave one out")
+    if checkpoint is None:
+        variant = registry.known(variant or "tiny", architecture.variants, f"variant of {model}")
+        raw: Mapping[str, Any] = architecture.variants[variant]
+    else:
+        variant, raw = "checkpoint", _open(checkpoint).config
+        task = task or architecture.task_of(raw.get("architectures") or ())
+    task = registry.known(task or next(iter(architecture.tasks)), architecture.tasks, f"task of {model}")
+    return Case(model, task, variant, checkpoint=checkpoint, raw_config=raw, **rest)
+
+
+def make_batch(case: Case, config: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """The case's batch: the user's own, tokenised text, or fake data. Labels that the forward pass leaves out are
+    left out.
+    """
+    sizes = {k: v for k, v in (("batch_size", case.batch_size), ("length", case.length)) if v is not None}
+    try:
+        if case.batch is not None:
+            batch = fake_data.load_batch(case.batch, case.model, case.task, config)
+        elif case.text is not None:
+            if case.checkpoint is None:
+                raise CannotCompareError("--text needs --checkpoint: the vocabulary that tokenises it stands there")
+            batch = fake_data.tokenize_file(
+                case.text, case.checkpoint, case.model, case.task, config, seed=case.seed, **sizes
+            )
+        else:
+            batch = fake_data.make_batch(case.model, case.task, config, seed=case.seed, **sizes)
+    except fake_data.BatchError as error:
+        raise CannotCompareError(str(error)) from error
+    return {key: value for key, value in batch.items() if key not in fake_data.label_names(case.model, case.task)}
+
+
+def write_weights(case: Case, description: Mapping[str, Any], folder: Path) -> dict[str, Path]:
+    """Write one weights record for each probe, in the torch layout, and return their paths.
+
+    `description` is the torch session's: names, shapes, tied names. A tied tensor is written once, under its first
+    name.
+
+    Raises:
+        CannotCompareError: a checkpoint whose keys or shapes are not exactly the model's, or with values that are not
+            finite.
+
+    """
+    shapes = {name: tuple(shape) for name, shape in description["shapes"].items()}
+    owned = {name: shape for name, shape in shapes.items() if name not in description["tied"]}
+    paths = {probe: folder / f"weights-{probe}.rec" for probe in PROBES}
+    source = _fake(case, owned) if case.checkpoint is None else _stored(case, shapes, owned)
+    with RecordWriter(paths["default"]) as plain, RecordWriter(paths["saturated"]) as saturated:
+        for name, value in source:
+            plain.add(name, value)
+            saturated.add(name, fake_data.saturate(case.model, name, value))
+    return paths
+
+
+def _fake(case: Case, owned: Mapping[str, tuple[int, ...]]) -> Any:
+    return fake_data.make_weights(case.model, owned, seed=case.seed)
+
+
+def _stored(case: Case, shapes: Mapping[str, tuple[int, ...]], owned: Mapping[str, tuple[int, ...]]) -> Any:
+    assert case.checkpoint is not None
+    checkpoint = _open(case.checkpoint)
+    try:
+        plan = convert.table(case.model, checkpoint.layout, "torch").plan(checkpoint.shapes)
+        convert.check_state(plan.target_shapes, shapes, str(case.checkpoint))
+        checkpoint.check_finite()
+        for name, value in plan.convert(lambda name: checkpoint.read(name, dtype="float32")):
+            if name in owned:
+                yield name, value
+    except (convert.CheckpointError, convert.MappingError) as error:
+        raise CannotCompareError(str(error)) from error
+
+
+def _open(directory: Path) -> Any:
+    try:
+        return convert.open_checkpoint(directory)
+    except convert.CheckpointError as error:
+        raise CannotCompareError(str(error)) from error
+
+
+def write_batch(batch: Mapping[str, np.ndarray], folder: Path) -> Path:
+    return write_record(folder / "batch.rec", batch)
+
+
+def task_names(models: Sequence[str]) -> list[str]:
+    """Every task of the given architectures, each once."""
+    return list(dict.fromkeys(task for model in models for task in registry.architecture(model).tasks))

@@ -1,0 +1,112 @@
+"""A comparison from start to verdict: of a registered case in two workers, or of two live modules in this process."""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from align.case import PROBES, Case, make_batch, write_batch, write_weights
+from align.client import Client, InProcessClient, WorkerClient
+from align.errors import CannotCompareError
+from align.forward import Pair, forward_stage
+from align.progress import Steps
+from align.report import Report
+
+
+@dataclass(frozen=True)
+class Interpreters:
+    """Where the two sides run: in this process, or in workers with their own Python (None: this one)."""
+
+    in_process: bool = False
+    torch: str | None = None
+    paddle: str | None = None
+
+
+def compare_case(case: Case, interpreters: Interpreters = Interpreters(), steps: Steps | None = None) -> Report:  # noqa: B008
+    """Compare both implementations of a registered architecture, each side where `interpreters` says.
+
+    Raises:
+        CannotCompareError: the case cannot be built; the message says what to change.
+    """
+    steps = steps or Steps()
+    with steps.shown(), _sides(interpreters) as (torch, paddle):
+        return judge_case(case, torch, paddle, steps)
+
+
+def judge_case(case: Case, torch: Client, paddle: Client, steps: Steps) -> Report:
+    """Build both sides, make the batch and the weights of every probe, and run the forward stage."""
+    with tempfile.TemporaryDirectory(prefix="plumbline-") as name:
+        folder = Path(name)
+        with steps.step("building both models"):
+            ask = {"model": case.model, "task_class": case.task_class, "config": dict(case.raw_config)}
+            pending = torch.submit("build", **ask), paddle.submit("build", **ask)
+            descriptions = {"torch": pending[0].result(), "paddle": pending[1].result()}
+        _same_config(descriptions)
+        with steps.step("making the batch and the weights"):
+            batch = write_batch(make_batch(case, descriptions["torch"]["config"]), folder)
+            weights = write_weights(case, descriptions["torch"], folder)
+        pair = Pair(torch, paddle, folder, batch, descriptions, steps)
+        stage = forward_stage(pair, {probe: weights[probe] for probe in PROBES}, case.model)
+    return Report(case.as_json(), _environment(descriptions), (stage,))
+
+
+def compare(torch_module: Any, paddle_module: Any, batch: Mapping[str, np.ndarray]) -> Report:
+    """Compare two live modules as they stand, on the keyword arguments `batch` of their forward.
+
+    Modules are matched by dotted name. Both are given back unchanged, in the dtype they came in.
+
+    Raises:
+        CannotCompareError: the batch is empty, or the torch module does not run on it.
+    """
+    if not batch:
+        raise CannotCompareError("the batch is empty: give the keyword arguments of forward as arrays")
+    with tempfile.TemporaryDirectory(prefix="plumbline-") as name:
+        torch, paddle = InProcessClient("torch"), InProcessClient("paddle")
+        descriptions = {"torch": torch.session.adopt(torch_module), "paddle": paddle.session.adopt(paddle_module)}
+        try:
+            pair = Pair(torch, paddle, Path(name), write_batch(batch, Path(name)), descriptions, Steps())
+            stage = forward_stage(pair, {"default": None}, None)
+        finally:
+            torch.session.release()
+            paddle.session.release()
+    classes = {"torch_class": type(torch_module).__name__, "paddle_class": type(paddle_module).__name__}
+    return Report({"model": classes["torch_class"], **classes}, _environment(descriptions), (stage,))
+
+
+def assert_parity(torch_module: Any, paddle_module: Any, batch: Mapping[str, np.ndarray]) -> Report:
+    """Like `compare`, for tests: raises AssertionError with the whole report unless there is parity."""
+    report = compare(torch_module, paddle_module, batch)
+    if not report.passed:
+        raise AssertionError(str(report))
+    return report
+
+
+@contextmanager
+def _sides(interpreters: Interpreters) -> Iterator[tuple[Client, Client]]:
+    clients: list[Client] = []
+    try:
+        for framework, python in (("torch", interpreters.torch), ("paddle", interpreters.paddle)):
+            clients.append(InProcessClient(framework) if interpreters.in_process else WorkerClient(framework, python))
+        yield clients[0], clients[1]
+    finally:
+        for client in clients:
+            client.close()
+
+
+def _same_config(descriptions: Mapping[str, Mapping[str, Any]]) -> None:
+    torch, paddle = descriptions["torch"]["config"], descriptions["paddle"]["config"]
+    differing = sorted(key for key in torch.keys() | paddle.keys() if torch.get(key) != paddle.get(key))
+    if differing:
+        raise CannotCompareError(
+            f"the two model files read this configuration differently: {', '.join(differing)}; "
+            "mend the defaults of their Config"
+        )
+
+
+def _environment(descriptions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    facts: dict[str, Any] = {name: f"{name} {d['version']}" for name, d in descriptions.items()}
+    return facts | {"numpy": np.__version__, "threads": {name: d["threads"] for name, d in descriptions.items()}}

@@ -1,0 +1,102 @@
+"""The numbers that compare one actual array with one expected array. Nothing is repaired before it is judged."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How `actual` differs from `expected`.
+
+    `status` is "ok" when the numbers can be judged, else what forbids it: "shape", "dtype" or "nonfinite".
+    `mean_abs`, `max_abs` and `rms` describe |actual − expected| (units of the array); `scale` is max |expected|;
+    `worst_at` the index of the largest difference. `narrow` says that the actual values are all exact float32 numbers
+    though the expected are not.
+    """
+
+    status: str
+    shape: tuple[int, ...]
+    dtype: str
+    mean_abs: float = float("inf")
+    max_abs: float = float("inf")
+    rms: float = float("inf")
+    scale: float = 0.0
+    worst_at: tuple[int, ...] | None = None
+    narrow: bool = False
+    detail: str = ""
+
+    @property
+    def max_ulp(self) -> float:
+        """`max_abs` in float64 or float32 units in the last place of the largest expected value."""
+        if self.status != "ok" or not np.isfinite(self.max_abs):
+            return float("inf")
+        precision = np.float32 if self.dtype == "float32" else np.float64
+        return float(self.max_abs / np.spacing(precision(self.scale))) if self.scale else float(self.max_abs > 0)
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, raw: dict[str, Any]) -> Self:
+        tuples = {"shape": tuple(raw["shape"]), "worst_at": None if raw["worst_at"] is None else tuple(raw["worst_at"])}
+        return cls(**{**raw, **tuples})
+
+
+def difference(expected: np.ndarray, actual: np.ndarray) -> Difference:
+    """Compare two arrays of any float, integer or bool dtype.
+
+    Equal infinities differ by 0 and so do NaNs in the same place (both sides then agree that the value is undefined);
+    a value that is finite on one side only differs by infinity.
+    """
+    shape, dtype = actual.shape, actual.dtype.name
+    if expected.shape != actual.shape:
+        return Difference("shape", shape, dtype, detail=f"expected shape {expected.shape}, actual {actual.shape}")
+    if _kind(expected) != _kind(actual):
+        return Difference("dtype", shape, dtype, detail=f"expected {expected.dtype}, actual {actual.dtype}")
+    if expected.size == 0:
+        return Difference("ok", shape, dtype, 0.0, 0.0, 0.0)
+    error, scale = _absolute_error(expected, actual)
+    worst = int(np.argmax(error))
+    index = tuple(int(i) for i in np.unravel_index(worst, shape))
+    if not np.isfinite(error[worst]):
+        count = int((~np.isfinite(error)).sum())
+        text = f"{count} of {error.size} values are finite on one side only, first at {index}"
+        return Difference("nonfinite", shape, dtype, scale=scale, worst_at=index, detail=text)
+    return Difference(
+        status="ok",
+        shape=shape,
+        dtype=dtype,
+        mean_abs=float(error.mean()),
+        max_abs=float(error[worst]),
+        rms=float(np.sqrt(np.mean(error * error))),
+        scale=scale,
+        worst_at=index,
+        narrow=_is_float32(actual) and not _is_float32(expected),
+    )
+
+
+def _kind(array: np.ndarray) -> str:
+    return {"i": "integer", "u": "integer", "b": "bool"}.get(array.dtype.kind, "float")
+
+
+def _absolute_error(expected: np.ndarray, actual: np.ndarray) -> tuple[np.ndarray, float]:
+    """|actual − expected| flattened, and max |expected| over its finite values."""
+    e = np.asarray(expected, np.float64).reshape(-1)
+    a = np.asarray(actual, np.float64).reshape(-1)
+    with np.errstate(invalid="ignore", over="ignore"):
+        error = np.abs(a - e)
+    size = np.abs(e)
+    if not np.isfinite(error).all():
+        same = (a == e) | (np.isnan(a) & np.isnan(e))
+        error = np.where(same, 0.0, np.where(np.isfinite(error), error, np.inf))
+        size = size[np.isfinite(size)]
+    return error, float(size.max()) if size.size else 0.0
+
+
+def _is_float32(array: np.ndarray) -> bool:
+    if array.dtype != np.float64:
+        return array.dtype.kind == "f"
+    with np.errstate(over="ignore"):
+        return bool((array.astype(np.float32) == array).all())

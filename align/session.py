@@ -1,0 +1,203 @@
+"""One backend at work on one model: build it, give it weights, record it, replay it.
+
+A session is the same code for both frameworks and runs in a worker process or in the caller's own. Values stay in
+files; what a session returns is small enough for a pipe.
+"""
+
+import dataclasses
+import importlib
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+import convert
+from align.backends import get_backend
+from align.capture import ForwardError, run
+from align.errors import CannotCompareError
+from align.record import Record, RecordWriter
+from align.sinks import Recorder, Replay, Sink
+
+Progress = Callable[[int], None]
+
+
+class Session:
+    """The operations a stage is made of. `framework` is "torch" or "paddle"."""
+
+    def __init__(self, framework: str, progress: Progress = lambda _: None) -> None:
+        self.backend = get_backend(framework)
+        self._progress = progress
+        self._model: Any = None
+        self._source: Callable[[], Iterable[tuple[str, np.ndarray]]] = tuple
+        self._adopted = ("float32", False)
+
+    def adopt(self, model: Any) -> dict[str, Any]:
+        """Work on a live model as it stands; what it was is kept so that `release` can restore it."""
+        self._model = model
+        kept = {name: self.backend.to_numpy(tensor).copy() for name, tensor in self.backend.parameters(model)}
+        self._source = kept.items
+        floats = [value.dtype.name for value in kept.values() if value.dtype.kind == "f"]
+        self._adopted = (floats[0] if floats else "float32", model.training)
+        return self._describe()
+
+    def release(self) -> None:
+        """Give an adopted model back with the dtype, weights and mode it came with."""
+        dtype, training = self._adopted
+        self._use(dtype)
+        if training:
+            self._model.train()
+        self.backend.default_dtype("float32")
+
+    def build(self, model: str, task_class: str, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Build `task_class` of the architecture `model` in float64, and describe it.
+
+        Float hyper-parameters are rounded to float32 first, on both sides alike, because Paddle's kernels do so
+        silently.
+        """
+        self.backend.default_dtype("float64")
+        module = importlib.import_module(f"{self.backend.models}.{model}")
+        config_class = next(
+            value for key, value in vars(module).items() if key.endswith("Config") and dataclasses.is_dataclass(value)
+        )
+        try:
+            resolved = _round_floats(config_class.from_dict(config))
+            self._model = getattr(module, task_class)(resolved)
+        except ValueError as error:
+            raise CannotCompareError(f"{task_class} refuses this configuration: {error}") from error
+        return self._describe() | {"config": dataclasses.asdict(resolved)}
+
+    def _describe(self) -> dict[str, Any]:
+        parameters = self.backend.parameters(self._model)
+        first: dict[int, str] = {}
+        tied = {name: first.setdefault(id(tensor), name) for name, tensor in parameters}
+        return {
+            "version": self.backend.version(),
+            "threads": self.backend.threads(),
+            "shapes": {name: tuple(tensor.shape) for name, tensor in parameters},
+            "tied": {name: owner for name, owner in tied.items() if owner != name},
+            "kinds": {name: _kind(module) for name, module in self.backend.modules(self._model)},
+        }
+
+    def load(self, weights: str, model: str) -> list[str]:
+        """Take the record `weights` (torch layout) as this model's weights; the problems found are returned, one line
+        each.
+
+        Weights that fit are used even when others do not, so that the verdict can name what the misfit does.
+        """
+        record = Record(weights)
+        plan = convert.table(model, "torch", self.backend.name).plan(
+            {name: record.entry(name).shape for name in record}
+        )
+        own = {name: tuple(tensor.shape) for name, tensor in self.backend.parameters(self._model)}
+        fitting = {name for name, shape in plan.target_shapes.items() if own.get(name) == tuple(shape)}
+        self._source = lambda: (item for item in plan.convert(record.__getitem__) if item[0] in fitting)
+        missing = [
+            f"{name}: the {self.backend.name} model has no such parameter"
+            for name in plan.target_shapes
+            if name not in own
+        ]
+        extra = [
+            f"{name}: only the {self.backend.name} model has this parameter"
+            for name in own
+            if name not in plan.target_shapes
+        ]
+        wrong = [
+            f"{name}: shape {own[name]} in the {self.backend.name} model, {tuple(shape)} in the weights"
+            for name, shape in plan.target_shapes.items()
+            if name in own and own[name] != tuple(shape)
+        ]
+        return missing + extra + wrong
+
+    def export(self, out: str) -> None:
+        """Write this session's weights, as they were given, to the record `out`."""
+        with RecordWriter(out) as writer:
+            for name, value in self._source():
+                writer.add(name, value)
+
+    def record(self, batch: str, dtype: str, out: str) -> dict[str, Any]:
+        """Record every edge of one forward pass on the batch in file `batch` into the file `out`."""
+        with RecordWriter(out) as writer:
+            return self._forward(batch, dtype, Recorder(writer))
+
+    def replay(
+        self,
+        batch: str,
+        dtype: str,
+        reference: str,
+        *,
+        native: list[str] = [],  # noqa: B006 — read only
+        constants: bool = False,
+        substitute: bool = True,
+        perturb: int | None = None,
+    ) -> dict[str, Any]:
+        """Run on the reference record's own inputs and return every edge's `Difference` (see `sinks.Replay`).
+
+        `perturb` seeds a run in which all substitutes and all weights are changed by one unit in the last place.
+        """
+        noise = None if perturb is None else _ulp_noise(perturb, dtype)
+        sink = Replay(Record(reference), substitute, constants, noise)
+        facts = self._forward(batch, dtype, sink, frozenset(native), noise)
+        skipped = frozenset(native)
+        return facts | {
+            "differences": {edge: d.as_json() for edge, d in sink.differences.items()},
+            "callers": sink.callers,
+            "own_constants": sink.own_constants,
+            "unexpected": sink.unexpected,
+            "missing": [e for e in sink.missing if e.partition(":")[0].partition("@")[0] not in skipped],
+        }
+
+    def _forward(
+        self,
+        batch: str,
+        dtype: str,
+        sink: Sink,
+        native: frozenset[str] = frozenset(),
+        noise: Callable[[np.ndarray], np.ndarray] | None = None,
+    ) -> dict[str, Any]:
+        started = time.perf_counter()
+        self._use(dtype, noise)
+        done = iter(range(1, 1 << 62))
+        error = None
+        try:
+            inputs = {name: v.astype(dtype) if v.dtype.kind == "f" else v for name, v in Record(batch).items()}
+            run(self.backend, self._model, inputs, sink, native=native, progress=lambda: self._progress(next(done)))
+        except ForwardError as failure:
+            error = {"module": failure.module, "message": str(failure)}
+        return {"seconds": time.perf_counter() - started, "error": error}
+
+    def _use(self, dtype: str, noise: Callable[[np.ndarray], np.ndarray] | None = None) -> None:
+        """Cast the model to `dtype` and set its weights anew, changed by `noise` if given."""
+        self.backend.default_dtype(dtype)
+        self.backend.cast(self._model, dtype)
+        tensors = dict(self.backend.parameters(self._model))
+        for name, value in self._source():
+            exact = value.astype(dtype) if value.dtype.kind == "f" else value
+            self.backend.set_value(tensors[name], exact if noise is None or value.dtype.kind != "f" else noise(exact))
+
+
+def _kind(module: Any) -> dict[str, Any]:
+    """The class of a module and those of its hyper-parameters that a probe may be blind to."""
+    facts = {key: getattr(module, key, None) for key in ("eps", "approximate", "p")}
+    return {"class": type(module).__name__} | {k: v for k, v in facts.items() if isinstance(v, (int, float, str))}
+
+
+def _ulp_noise(seed: int, dtype: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Multiply by 1 ± 2⁻⁵² (float64) or 1 ± 2⁻²³ (float32), the sign at random."""
+    generator = np.random.default_rng(seed)
+    unit = np.finfo(dtype).eps
+
+    def change(array: np.ndarray) -> np.ndarray:
+        signs = generator.integers(0, 2, array.shape, dtype=np.int8) * 2.0 - 1.0
+        return (array * (1.0 + unit * signs)).astype(array.dtype)
+
+    return change
+
+
+def _round_floats(config: Any) -> Any:
+    rounded = {
+        field.name: float(np.float32(value))
+        for field in dataclasses.fields(config)
+        if isinstance(value := getattr(config, field.name), float)
+    }
+    return dataclasses.replace(config, **rounded)

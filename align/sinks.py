@@ -1,0 +1,95 @@
+"""What happens at an edge: a sink is told each value as it passes and may put another in its place.
+
+`Recorder` keeps the values; `Replay` compares them with a record and substitutes the record's, so that every piece of
+the model is judged on the reference's own inputs (teacher forcing) and errors do not accumulate.
+"""
+
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from align.difference import Difference, difference
+from align.record import Record, RecordWriter
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One tensor passing one edge. `differentiable` is what the framework's autograd says of it; `caller` the calling
+    module.
+    """
+
+    edge: str
+    array: np.ndarray
+    differentiable: bool
+    caller: str
+
+
+class Sink(Protocol):
+    def pass_edge(self, passage: Passage) -> np.ndarray | None:
+        """See one value; return another to put in its place, or None to let it pass."""
+
+
+class Recorder:
+    """Writes every value to a record, with the facts that judging needs."""
+
+    def __init__(self, writer: RecordWriter) -> None:
+        self._writer = writer
+
+    def pass_edge(self, passage: Passage) -> None:
+        self._writer.add(passage.edge, passage.array, differentiable=passage.differentiable, caller=passage.caller)
+
+
+@dataclass
+class Replay:
+    """Compares each value with the reference's and then substitutes the reference's.
+
+    Integers are substituted too, and must be equal. Floats that no gradient reaches (additive masks, position tables)
+    and bools are conventions: they stay the port's own and are judged by their effect alone, unless `constants` asks
+    to substitute them as well. With `substitute=False` nothing is replaced: a free run. `perturb` changes what is
+    substituted.
+    """
+
+    reference: Record
+    substitute: bool = True
+    constants: bool = False
+    perturb: Callable[[np.ndarray], np.ndarray] | None = None
+    differences: dict[str, Difference] = field(default_factory=dict)
+    callers: dict[str, str] = field(default_factory=dict)
+    own_constants: dict[str, int] = field(default_factory=dict)  # edge → checksum, where the port's own differ
+    unexpected: list[str] = field(default_factory=list)
+
+    def pass_edge(self, passage: Passage) -> np.ndarray | None:
+        edge = passage.edge
+        self.callers[edge] = passage.caller
+        if edge not in self.reference:
+            self.unexpected.append(edge)
+            return None
+        expected = self.reference[edge]
+        if self._is_constant(edge, expected):
+            return self._pass_constant(passage, expected)
+        self.differences[edge] = difference(expected, passage.array)
+        return self._substitute(expected, passage.array.dtype) if self.substitute else None
+
+    def _is_constant(self, edge: str, expected: np.ndarray) -> bool:
+        kind = expected.dtype.kind
+        return kind == "b" or (kind == "f" and not self.reference.entry(edge).facts["differentiable"])
+
+    def _pass_constant(self, passage: Passage, expected: np.ndarray) -> np.ndarray | None:
+        found = difference(expected, passage.array)
+        if found.status != "ok" or found.max_abs > 1e-12 * found.scale:
+            self.own_constants[passage.edge] = zlib.crc32(np.ascontiguousarray(passage.array).tobytes())
+        return expected.astype(passage.array.dtype) if self.constants and self.substitute else None
+
+    def _substitute(self, expected: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        if expected.dtype.kind != "f":
+            return expected
+        value = expected if self.perturb is None else self.perturb(expected)
+        return value.astype(dtype) if dtype.kind == "f" else value
+
+    @property
+    def missing(self) -> list[str]:
+        """The reference's edges that this pass never reached."""
+        return [edge for edge in self.reference if edge not in self.callers]

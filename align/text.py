@@ -1,0 +1,101 @@
+"""The report as people read it in a terminal."""
+
+import io
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from align.edges import ROOT, module_of
+from align.report import FreeRun, Report, StageReport
+from align.verdict import EdgeVerdict
+
+_WIDTH = 110
+_SHOWN = 5
+
+
+def render(report: Report, verbose: bool = False) -> str:
+    """The report as plain text."""
+    stream = io.StringIO()
+    show(report, Console(file=stream, width=_WIDTH, color_system=None), verbose)
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
+
+
+def show(report: Report, console: Console, verbose: bool = False) -> None:
+    """Print the whole report."""
+    case = report.case
+    title = " ".join(str(case[key]) for key in ("model", "task", "variant") if key in case)
+    versions = " against ".join(
+        str(report.environment[key]) for key in ("torch", "paddle") if key in report.environment
+    )
+    console.print(f"[bold]{escape(title)}[/bold]  seed {case.get('seed', 0)}  ({escape(versions)})", highlight=False)
+    for stage in report.stages:
+        _show_stage(stage, console, verbose)
+    console.print(headline(report), highlight=False)
+
+
+def headline(report: Report) -> Text:
+    """The verdict in one line."""
+    if report.passed:
+        worst = max((s.worst.ratio for s in report.stages if s.worst), default=0.0)
+        count = sum(len(s.verdicts) for s in report.stages)
+        return Text(f"PARITY: {count} comparisons agree; the worst stands at {worst:.2g} of its limit", style="green")
+    if not report.blame:
+        return Text("NO VERDICT: nothing was compared", style="red")
+    first = report.blame[0]
+    return Text(f"NO PARITY: first divergence at {report.first_divergence}, blamed on {first.module}", style="red")
+
+
+def _show_stage(stage: StageReport, console: Console, verbose: bool) -> None:
+    console.print(
+        f"\n[bold]{stage.stage}[/bold]  {len(stage.verdicts)} edges compared in {stage.seconds:.1f} s", highlight=False
+    )
+    for finding in stage.blame:
+        console.print(
+            f"  [red]✗ {escape(finding.module)}[/red]: {escape(finding.why)}", highlight=False, soft_wrap=True
+        )
+    if stage.blame:
+        console.print(
+            "    Look at the first: its inputs were the reference's own, so the fault is in its code or weights."
+        )
+    shown = stage.verdicts if verbose else _worst(stage.verdicts)
+    console.print(_edges(shown, "every edge" if verbose else "nearest to the limit"))
+    if stage.free_run:
+        console.print(_free_run(stage.free_run, verbose))
+    for note in stage.notes:
+        console.print(f"  [yellow]note[/yellow] {escape(note)}", highlight=False, soft_wrap=True)
+    if stage.blind:
+        console.print(f"  These probes are blind to: {escape('; '.join(stage.blind))}", highlight=False)
+
+
+def _worst(verdicts: Sequence[EdgeVerdict]) -> list[EdgeVerdict]:
+    return sorted(verdicts, key=lambda v: (v.difference.status == "ok", -v.ratio))[:_SHOWN]
+
+
+def _edges(verdicts: Sequence[EdgeVerdict], title: str) -> Table:
+    table = _table(title, "module edge", "probe", "status", "mean", "max", "noise", "limit", "ratio")
+    for v in verdicts:
+        d = v.difference
+        numbers = (f"{x:.1e}" for x in (d.mean_abs, d.max_abs, v.noise, v.limit))
+        style = None if v.passed else "red"
+        table.add_row(escape(v.name), v.probe, v.status, *numbers, f"{v.ratio:.2g}", style=style)
+    return table
+
+
+def _free_run(run: FreeRun, verbose: bool) -> Table:
+    """What the model returns, and with `verbose` every module, in plain float32."""
+    table = _table("float32 from end to end", "output", "mean", "max", "largest value")
+    for edge, d in run.differences.items():
+        if verbose or module_of(edge) == ROOT:
+            table.add_row(escape(edge), f"{d.mean_abs:.2e}", f"{d.max_abs:.2e}", f"{d.scale:.2e}")
+    return table
+
+
+def _table(title: str, name: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="dim", box=None, pad_edge=True)
+    table.add_column(name, no_wrap=False, overflow="fold")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    return table

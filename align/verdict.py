@@ -1,0 +1,123 @@
+"""Judging: from the numbers of a replay and the noise floor to a verdict on every edge.
+
+The limit of an edge is max(64·(M + u·s), 1e-12·s): M is the largest change that perturbing every input and weight by
+one unit in the last place made at that edge, s the largest magnitude of the expected value, u = 2⁻⁵³. In float32 it
+is 32·(e + 2⁻²⁴·s), with e the reference's own rounding error, found by running the reference in float64 on the same
+inputs.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from align.difference import Difference
+from align.edges import ROOT, is_input, module_of
+
+K = 64.0
+TAU = 1e-12
+K_FLOAT32 = 32.0
+_ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24}
+# A float32 value that has lost more than half of its 24 digits where the reference has not is no matter of rounding.
+GROSS_FLOAT32 = 2.0**-12
+
+
+@dataclass(frozen=True)
+class EdgeVerdict:
+    """The verdict on one edge. `status` is the recorded fact; whether the edge passes is derived from the numbers."""
+
+    name: str
+    probe: str
+    difference: Difference
+    noise: float
+    limit: float
+    caller: str
+
+    @property
+    def kind(self) -> str:
+        return "input" if is_input(self.name) else "output"
+
+    @property
+    def ratio(self) -> float:
+        """max_abs / limit: at most 1 passes. Integers, whose limit is 0, have ratio 0 or infinity."""
+        error = self.difference.max_abs
+        return error / self.limit if self.limit else (0.0 if error == 0 else float("inf"))
+
+    @property
+    def passed(self) -> bool:
+        return self.difference.status == "ok" and self.ratio <= 1
+
+    @property
+    def status(self) -> str:
+        if self.difference.status != "ok":
+            return self.difference.status
+        return "ok" if self.passed else "mismatch"
+
+    @property
+    def relative(self) -> float:
+        return self.difference.max_abs / self.difference.scale if self.difference.scale else float("inf")
+
+    @property
+    def piece(self) -> str:
+        """Whose own code stands behind this edge: the caller's for an input, the module's for an output."""
+        return self.caller if is_input(self.name) else module_of(self.name)
+
+    @property
+    def is_island(self) -> bool:
+        """The port computed this in float32 inside the float64 run, and this alone may explain the difference."""
+        return not self.passed and (self.difference.narrow or self.difference.dtype == "float32")
+
+    def as_json(self) -> dict[str, Any]:
+        d = self.difference
+        return {
+            "name": self.name,
+            "probe": self.probe,
+            "kind": self.kind,
+            "status": self.status,
+            "shape": list(d.shape),
+            "dtype": d.dtype,
+            "mean_abs": d.mean_abs,
+            "max_abs": d.max_abs,
+            "rms": d.rms,
+            "noise": self.noise,
+            "ratio": self.ratio,
+            "limit": self.limit,
+            "worst_at": None if d.worst_at is None else list(d.worst_at),
+            "max_ulp": d.max_ulp,
+            "detail": d.detail,
+        }
+
+
+def judge(
+    replay: Mapping[str, Any], noise: Mapping[str, float], probe: str, dtype: str = "float64"
+) -> list[EdgeVerdict]:
+    """The verdicts of one float64 replay, in the port's execution order."""
+    verdicts = []
+    for edge, raw in replay["differences"].items():
+        found = Difference.from_json(raw)
+        floor = noise.get(edge, 0.0)
+        limit = 0.0 if found.dtype.startswith(("int", "uint")) else limit_of(floor, found.scale, dtype)
+        verdicts.append(EdgeVerdict(edge, probe, found, floor, limit, replay["callers"][edge]))
+    return verdicts
+
+
+def limit_of(noise: float, scale: float, dtype: str = "float64") -> float:
+    """The largest |actual − expected| that passes; see the module's docstring."""
+    if dtype == "float32":
+        return K_FLOAT32 * (noise + _ROUNDOFF[dtype] * scale)
+    return max(K * (noise + _ROUNDOFF[dtype] * scale), TAU * scale)
+
+
+def noise_floor(runs: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """M of every edge: the largest change over the perturbed runs. A run that is not comparable at an edge gives
+    infinity.
+    """
+    floor: dict[str, float] = {}
+    for run in runs:
+        for edge, raw in run["differences"].items():
+            floor[edge] = max(floor.get(edge, 0.0), raw["max_abs"])
+    return floor
+
+
+def root_outputs(verdicts: Iterable[EdgeVerdict]) -> list[EdgeVerdict]:
+    """The verdicts on what the model returns."""
+    return [v for v in verdicts if module_of(v.name) == ROOT and not is_input(v.name)]
