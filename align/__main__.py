@@ -96,6 +96,12 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     output = parser.add_argument_group("what is written")
     output.add_argument("--json", type=Path, metavar="FILE", help="the whole report for programs")
     output.add_argument("--out", type=Path, metavar="DIR", help="report.txt and report.json in a folder")
+    output.add_argument(
+        "--reprod-log",
+        type=Path,
+        metavar="DIR",
+        help="both sides' float32 outputs, in the files that reprod_log compares",
+    )
     verbosity = output.add_mutually_exclusive_group()
     verbosity.add_argument("--quiet", action="store_true", help="only the verdict, in one line")
     verbosity.add_argument("--verbose", action="store_true", help="every edge, not only those nearest to their limit")
@@ -136,7 +142,7 @@ def _stage(options: argparse.Namespace) -> int:
     from align.text import headline, show
 
     places = Interpreters(options.in_process, options.torch_python, options.paddle_python)
-    report = compare_case(case, places, Steps(visible=not options.quiet))
+    report = compare_case(case, places, Steps(visible=not options.quiet), options.reprod_log)
     if options.json:
         write_json(options.json, report)
     if options.out:
@@ -150,13 +156,18 @@ def _stage(options: argparse.Namespace) -> int:
 
 
 def _check_writable(options: argparse.Namespace) -> None:
-    """Refuse before the work, not after it, what could not be written."""
+    """Refuse before the work, not after it, what could not be written; make the folders that were named."""
     if options.json and not options.json.resolve().parent.is_dir():
-        raise CannotCompareError(
-            f"--json {options.json}: there is no folder {options.json.resolve().parent}, make it first"
-        )
-    if options.out and options.out.exists() and not options.out.is_dir():
-        raise CannotCompareError(f"--out {options.out} is a file: name a folder")
+        parent = options.json.resolve().parent
+        raise CannotCompareError(f"--json {options.json}: there is no folder {parent}, make it first")
+    for option, folder in (("--out", options.out), ("--reprod-log", options.reprod_log)):
+        try:
+            if folder:
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise CannotCompareError(
+                f"{option} {folder}: {error.strerror}, name a folder that can be written"
+            ) from error
 
 
 def _list() -> int:

@@ -26,7 +26,12 @@ class Interpreters:
     paddle: str | None = None
 
 
-def compare_case(case: Case, interpreters: Interpreters = Interpreters(), steps: Steps | None = None) -> Report:  # noqa: B008
+def compare_case(
+    case: Case,
+    interpreters: Interpreters = Interpreters(),
+    steps: Steps | None = None,
+    reprod_log: Path | None = None,
+) -> Report:
     """Compare both implementations of a registered architecture, each side where `interpreters` says.
 
     Raises:
@@ -34,11 +39,14 @@ def compare_case(case: Case, interpreters: Interpreters = Interpreters(), steps:
     """
     steps = steps or Steps()
     with steps.shown(), _sides(interpreters) as (torch, paddle):
-        return judge_case(case, torch, paddle, steps)
+        return judge_case(case, torch, paddle, steps, reprod_log)
 
 
-def judge_case(case: Case, torch: Client, paddle: Client, steps: Steps) -> Report:
-    """Build both sides, make the batch and the weights of every probe, and run the forward stage."""
+def judge_case(case: Case, torch: Client, paddle: Client, steps: Steps, reprod_log: Path | None = None) -> Report:
+    """Build both sides, make the batch and the weights of every probe, and run the forward stage.
+
+    With `reprod_log`, a folder, the float32 outputs of every module are written there as reprod_log reads them.
+    """
     with tempfile.TemporaryDirectory(prefix="plumbline-") as name:
         folder = Path(name)
         with steps.step("building both models"):
@@ -51,6 +59,8 @@ def judge_case(case: Case, torch: Client, paddle: Client, steps: Steps) -> Repor
             weights = write_weights(case, descriptions["torch"], folder)
         pair = Pair(torch, paddle, folder, batch, descriptions, steps)
         stage = forward_stage(pair, {probe: weights[probe] for probe in PROBES}, case.model)
+        if reprod_log and stage.free_run:
+            stage.free_run.save_reprod_log(reprod_log)
     return Report(case.as_json(), _environment(descriptions), (stage,))
 
 

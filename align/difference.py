@@ -64,13 +64,15 @@ def difference(expected: np.ndarray, actual: np.ndarray) -> Difference:
         count = int((~np.isfinite(error)).sum())
         text = f"{count} of {error.size} values are finite on one side only, first at {index}"
         return Difference("nonfinite", shape, dtype, scale=scale, worst_at=index, detail=text)
+    with np.errstate(over="ignore"):  # masks hold the least finite number
+        mean_abs, rms = float(error.mean()), float(np.sqrt(np.mean(error * error)))
     return Difference(
         status="ok",
         shape=shape,
         dtype=dtype,
-        mean_abs=float(error.mean()),
+        mean_abs=mean_abs,
         max_abs=float(error[worst]),
-        rms=float(np.sqrt(np.mean(error * error))),
+        rms=rms,
         scale=scale,
         worst_at=index,
         narrow=_is_float32(actual) and not _is_float32(expected),
@@ -83,10 +85,11 @@ def _kind(array: np.ndarray) -> str:
 
 def _absolute_error(expected: np.ndarray, actual: np.ndarray) -> tuple[np.ndarray, float]:
     """|actual − expected| flattened, and max |expected| over its finite values."""
-    e = np.asarray(expected, np.float64).reshape(-1)
-    a = np.asarray(actual, np.float64).reshape(-1)
+    exact = np.int64 if _kind(expected) == "integer" else np.float64
+    e = expected.reshape(-1).astype(exact, copy=False)
+    a = actual.reshape(-1).astype(exact, copy=False)
     with np.errstate(invalid="ignore", over="ignore"):
-        error = np.abs(a - e)
+        error = np.abs(a - e).astype(np.float64, copy=False)
     size = np.abs(e)
     if not np.isfinite(error).all():
         same = (a == e) | (np.isnan(a) & np.isnan(e))

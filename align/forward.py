@@ -154,10 +154,13 @@ class _Trial:
         with self._pair.steps.step(f"{self.probe}: torch, float64 on float32's inputs") as moved:
             return noise_floor([self._pair.torch.submit("replay", dtype="float64", **ask).result(moved)])
 
-    def free_run(self) -> dict[str, Any]:
-        ask = {"batch": str(self._pair.batch), "reference": str(self._path), "dtype": self._dtype, "substitute": False}
+    def free_run(self) -> FreeRun:
+        """The port from end to end on its own values, against this record."""
+        path = self._pair.folder / "paddle-free.rec"
         with self._pair.steps.step(f"{self.probe}: paddle, {self._dtype}, end to end") as moved:
-            return self._pair.paddle.submit("replay", **ask).result(moved)
+            ask = {"batch": str(self._pair.batch), "dtype": self._dtype, "out": str(path)}
+            self._pair.paddle.submit("record", **ask).result(moved)
+        return FreeRun.of(self.reference, Record(path))
 
 
 def _blame(
@@ -210,8 +213,8 @@ def _float32_leg(trial64: _Trial, probe: Probe) -> None:
     quality = {v.name: v for v in judge(replay, errors, probe.name, "float32")}
     if replay["error"]:
         probe.found.append(_raised(replay["error"], probe.name))
-    if probe.name == "default":
-        probe.free_run = FreeRun.of(trial.free_run())
+    elif probe.name == "default":
+        probe.free_run = trial.free_run()
     _excuse_islands(probe, quality)
     _note_quality(probe, quality)
 

@@ -3,13 +3,16 @@
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from align.blame import Finding
-from align.difference import Difference
+from align.difference import Difference, difference
 from align.edges import is_input
 from align.verdict import EdgeVerdict
 
@@ -18,14 +21,19 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class FreeRun:
-    """Both models in float32 from end to end, nothing substituted: the differences that reproductions publish."""
+    """Both models in float32 from end to end, nothing substituted: the differences that reproductions publish.
 
+    `expected` and `actual` hold what each module of either side returned.
+    """
+
+    expected: Mapping[str, np.ndarray]
+    actual: Mapping[str, np.ndarray]
     differences: Mapping[str, Difference]
 
     @classmethod
-    def of(cls, replay: Mapping[str, Any]) -> Self:
-        found = {edge: Difference.from_json(raw) for edge, raw in replay["differences"].items()}
-        return cls({edge: d for edge, d in found.items() if not is_input(edge) and not d.dtype.startswith("int")})
+    def of(cls, expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]) -> Self:
+        edges = [edge for edge in expected if not is_input(edge) and edge in actual]
+        return cls(expected, actual, {edge: difference(expected[edge], actual[edge]) for edge in edges})
 
     def as_json(self) -> list[dict[str, Any]]:
         return [
@@ -39,6 +47,13 @@ class FreeRun:
             }
             for edge, d in self.differences.items()
         ]
+
+    def save_reprod_log(self, folder: Path) -> None:
+        """Write `forward_torch.npy` and `forward_paddle.npy`, the files that reprod_log's diff helper reads."""
+        for side, arrays in (("torch", self.expected), ("paddle", self.actual)):
+            values = {edge: np.array(arrays[edge]) for edge in self.differences}
+            with _whole(folder / f"forward_{side}.npy") as path, path.open("wb") as file:
+                np.save(file, np.array(values, dtype=object), allow_pickle=True)
 
 
 @dataclass(frozen=True)
@@ -137,6 +152,16 @@ def _strict(value: Any) -> Any:
 
 
 def _write(path: Path, text: str) -> None:
+    with _whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A path to write to that becomes `path` only when all is written."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -28,15 +28,15 @@ class Session:
     def __init__(self, framework: str, progress: Progress = lambda _: None) -> None:
         self.backend = get_backend(framework)
         self._progress = progress
-        self._model: Any = None
-        self._source: Callable[[], Iterable[tuple[str, np.ndarray]]] = tuple
+        self.model: Any = None
+        self.weights: Callable[[], Iterable[tuple[str, np.ndarray]]] = tuple
         self._adopted = ("float32", False)
 
     def adopt(self, model: Any) -> dict[str, Any]:
         """Work on a live model as it stands; what it was is kept so that `release` can restore it."""
-        self._model = model
+        self.model = model
         kept = {name: self.backend.to_numpy(tensor).copy() for name, tensor in self.backend.parameters(model)}
-        self._source = kept.items
+        self.weights = kept.items
         floats = [value.dtype.name for value in kept.values() if value.dtype.kind == "f"]
         self._adopted = (floats[0] if floats else "float32", model.training)
         return self._describe()
@@ -46,7 +46,7 @@ class Session:
         dtype, training = self._adopted
         self._use(dtype)
         if training:
-            self._model.train()
+            self.model.train()
         self.backend.default_dtype("float32")
 
     def build(self, model: str, task_class: str, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,18 +57,18 @@ class Session:
         """
         self.backend.default_dtype("float64")
         module = importlib.import_module(f"{self.backend.models}.{model}")
-        config_class = next(
+        config_class: Any = next(
             value for key, value in vars(module).items() if key.endswith("Config") and dataclasses.is_dataclass(value)
         )
         try:
             resolved = _round_floats(config_class.from_dict(config))
-            self._model = getattr(module, task_class)(resolved)
+            self.model = getattr(module, task_class)(resolved)
         except ValueError as error:
             raise CannotCompareError(f"{task_class} refuses this configuration: {error}") from error
         return self._describe() | {"config": dataclasses.asdict(resolved)}
 
     def _describe(self) -> dict[str, Any]:
-        parameters = self.backend.parameters(self._model)
+        parameters = self.backend.parameters(self.model)
         first: dict[int, str] = {}
         tied = {name: first.setdefault(id(tensor), name) for name, tensor in parameters}
         return {
@@ -76,7 +76,7 @@ class Session:
             "threads": self.backend.threads(),
             "shapes": {name: tuple(tensor.shape) for name, tensor in parameters},
             "tied": {name: owner for name, owner in tied.items() if owner != name},
-            "kinds": {name: _kind(module) for name, module in self.backend.modules(self._model)},
+            "kinds": {name: _kind(module) for name, module in self.backend.modules(self.model)},
         }
 
     def load(self, weights: str, model: str) -> list[str]:
@@ -89,9 +89,9 @@ class Session:
         plan = convert.table(model, "torch", self.backend.name).plan(
             {name: record.entry(name).shape for name in record}
         )
-        own = {name: tuple(tensor.shape) for name, tensor in self.backend.parameters(self._model)}
+        own = {name: tuple(tensor.shape) for name, tensor in self.backend.parameters(self.model)}
         fitting = {name for name, shape in plan.target_shapes.items() if own.get(name) == tuple(shape)}
-        self._source = lambda: (item for item in plan.convert(record.__getitem__) if item[0] in fitting)
+        self.weights = lambda: (item for item in plan.convert(record.__getitem__) if item[0] in fitting)
         missing = [
             f"{name}: the {self.backend.name} model has no such parameter"
             for name in plan.target_shapes
@@ -112,7 +112,7 @@ class Session:
     def export(self, out: str) -> None:
         """Write this session's weights, as they were given, to the record `out`."""
         with RecordWriter(out) as writer:
-            for name, value in self._source():
+            for name, value in self.weights():
                 writer.add(name, value)
 
     def record(self, batch: str, dtype: str, out: str) -> dict[str, Any]:
@@ -128,7 +128,6 @@ class Session:
         *,
         native: list[str] = [],  # noqa: B006 — read only
         constants: bool = False,
-        substitute: bool = True,
         perturb: int | None = None,
     ) -> dict[str, Any]:
         """Run on the reference record's own inputs and return every edge's `Difference` (see `sinks.Replay`).
@@ -136,7 +135,7 @@ class Session:
         `perturb` seeds a run in which all substitutes and all weights are changed by one unit in the last place.
         """
         noise = None if perturb is None else _ulp_noise(perturb, dtype)
-        sink = Replay(Record(reference), substitute, constants, noise)
+        sink = Replay(Record(reference), constants, noise)
         facts = self._forward(batch, dtype, sink, frozenset(native), noise)
         skipped = frozenset(native)
         return facts | {
@@ -161,7 +160,7 @@ class Session:
         error = None
         try:
             inputs = {name: v.astype(dtype) if v.dtype.kind == "f" else v for name, v in Record(batch).items()}
-            run(self.backend, self._model, inputs, sink, native=native, progress=lambda: self._progress(next(done)))
+            run(self.backend, self.model, inputs, sink, native=native, progress=lambda: self._progress(next(done)))
         except ForwardError as failure:
             error = {"module": failure.module, "message": str(failure)}
         return {"seconds": time.perf_counter() - started, "error": error}
@@ -169,9 +168,9 @@ class Session:
     def _use(self, dtype: str, noise: Callable[[np.ndarray], np.ndarray] | None = None) -> None:
         """Cast the model to `dtype` and set its weights anew, changed by `noise` if given."""
         self.backend.default_dtype(dtype)
-        self.backend.cast(self._model, dtype)
-        tensors = dict(self.backend.parameters(self._model))
-        for name, value in self._source():
+        self.backend.cast(self.model, dtype)
+        tensors = dict(self.backend.parameters(self.model))
+        for name, value in self.weights():
             exact = value.astype(dtype) if value.dtype.kind == "f" else value
             self.backend.set_value(tensors[name], exact if noise is None or value.dtype.kind != "f" else noise(exact))
 

@@ -48,12 +48,10 @@ class Replay:
 
     Integers are substituted too, and must be equal. Floats that no gradient reaches (additive masks, position tables)
     and bools are conventions: they stay the port's own and are judged by their effect alone, unless `constants` asks
-    to substitute them as well. With `substitute=False` nothing is replaced: a free run. `perturb` changes what is
-    substituted.
+    to substitute them as well. `perturb` changes what is substituted.
     """
 
     reference: Record
-    substitute: bool = True
     constants: bool = False
     perturb: Callable[[np.ndarray], np.ndarray] | None = None
     differences: dict[str, Difference] = field(default_factory=dict)
@@ -71,7 +69,7 @@ class Replay:
         if self._is_constant(edge, expected):
             return self._pass_constant(passage, expected)
         self.differences[edge] = difference(expected, passage.array)
-        return self._substitute(expected, passage.array.dtype) if self.substitute else None
+        return self._substitute(expected, passage.array.dtype)
 
     def _is_constant(self, edge: str, expected: np.ndarray) -> bool:
         kind = expected.dtype.kind
@@ -81,7 +79,7 @@ class Replay:
         found = difference(expected, passage.array)
         if found.status != "ok" or found.max_abs > 1e-12 * found.scale:
             self.own_constants[passage.edge] = zlib.crc32(np.ascontiguousarray(passage.array).tobytes())
-        return expected.astype(passage.array.dtype) if self.constants and self.substitute else None
+        return expected.astype(passage.array.dtype) if self.constants else None
 
     def _substitute(self, expected: np.ndarray, dtype: np.dtype) -> np.ndarray:
         if expected.dtype.kind != "f":

@@ -1,7 +1,7 @@
 """A small network written twice, to test the harness on something that is no transformer of ours.
 
-It has what an edge can be: a nested composite, a tied decoder, an additive mask made outside, a constant table, a module that
-runs twice, integer inputs, keyword arguments and a dictionary of outputs. All sizes differ.
+It has what an edge can be: a nested composite, a tied decoder, an additive mask made outside, a constant table, a
+module that runs twice, integer inputs, keyword arguments and a dictionary of outputs. All sizes differ.
 """
 
 import math

@@ -1,0 +1,128 @@
+"""The command line as programs and people use it: exit codes, one clear line, JSON, nothing half-written."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from align.__main__ import main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*arguments):
+    """One command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "align", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+
+
+def refused(capsys, *arguments):
+    """The one line that a refused command prints; it must exit with 2 and print nothing else."""
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Traceback" not in err
+    assert len(err.strip().splitlines()) == 1, err
+    return err
+
+
+def test_step1_is_green_in_two_workers(tmp_path):
+    path = tmp_path / "report.json"
+    done = run("step1", "--model", "funnel", "--json", str(path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "PARITY" in done.stdout
+    report = json.loads(path.read_text())
+    assert report["schema"] == 1
+    assert report["passed"] is True
+    assert report["case"] == {"model": "funnel", "task": "masked_lm", "variant": "tiny", "seed": 0}
+    stage = report["stages"][0]
+    assert (stage["stage"], stage["passed"], stage["first_divergence"], stage["blame"]) == ("forward", True, None, [])
+    assert {d["probe"] for d in stage["diffs"]} == {"default", "saturated"}
+    keys = "name kind status shape dtype mean_abs max_abs rms noise ratio limit worst_at max_ulp"
+    for row in stage["diffs"]:
+        assert set(keys.split()) <= set(row)
+        assert row["status"] == "ok"
+        assert row["ratio"] <= 0.1
+    assert any(row["name"] == "<root>:out.logits" for row in stage["float32_end_to_end"])
+
+
+def test_forward_is_another_name_for_step1_and_quiet_is_one_line(capsys):
+    assert main(["forward", "--model", "electra", "--in-process", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert len(out.strip().splitlines()) == 1
+    assert out.startswith("PARITY")
+
+
+def test_out_writes_the_report(tmp_path, capsys):
+    assert main(["step1", "--model", "electra", "--in-process", "--out", str(tmp_path / "new")]) == 0
+    assert json.loads((tmp_path / "new" / "report.json").read_text())["passed"]
+    assert "PARITY" in (tmp_path / "new" / "report.txt").read_text()
+    assert "PARITY" in capsys.readouterr().out
+
+
+def test_list_shows_every_model_task_and_variant(capsys):
+    assert main(["list"]) == 0
+    out = capsys.readouterr().out
+    for word in ("electra", "funnel", "question_answering", "xlarge-base", "zh-small", "tiny"):
+        assert word in out
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["step1", "--help"]])
+def test_help_teaches_with_examples_and_imports_nothing_heavy(arguments):
+    done = run(*arguments)
+    assert done.returncode == 0
+    assert "examples:" in done.stdout
+    assert "exit code: 0 parity" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["step1", "--model", "funel"], "unknown model 'funel': did you mean 'funnel'?"),
+        (["step1", "--model", "electra", "--task", "masked_ml"], "did you mean 'masked_lm'?"),
+        (["step1", "--model", "electra", "--variant", "smal"], "did you mean 'small'?"),
+        (["step1", "--model", "electra", "--variant", "qqqq"], "choose from tiny, small"),
+        (["step1"], "--model"),
+        (["step9", "--model", "electra"], "step9"),
+        (["step1", "--model", "electra", "--batch-size", "0"], "not a positive number"),
+        (["step1", "--model", "electra", "--checkpoint", "/nowhere"], "/nowhere"),
+        (["step1", "--model", "electra", "--batch", "/nowhere.npz"], "/nowhere.npz"),
+        (["step1", "--model", "electra", "--text", "a.txt"], "--text needs --checkpoint"),
+        (["step1", "--model", "electra", "--text", "a", "--batch", "b"], "leave one out"),
+        (["step1", "--model", "electra", "--checkpoint", "a", "--variant", "small"], "leave one out"),
+        (["step1", "--model", "electra", "--json", "/nowhere/report.json"], "make it first"),
+        (["step1", "--model", "electra", "--torch-python", "/nowhere/python"], "/nowhere/python"),
+    ],
+)
+def test_bad_arguments_give_one_line_and_exit_2(capsys, arguments, said):
+    assert said in refused(capsys, *arguments, *(["--in-process"] if "--torch-python" not in arguments else []))
+
+
+def test_a_missing_framework_gives_one_line(capsys, monkeypatch):
+    import importlib.util
+
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "paddle" else found(name, *a))
+    said = refused(capsys, "step1", "--model", "electra", "--in-process")
+    assert "PaddlePaddle is not installed" in said
+    assert "pip install paddlepaddle" in said
+
+
+def test_a_worker_whose_interpreter_lacks_everything_gives_one_line(capsys, tmp_path):
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec {sys._base_executable} -S -E "$@"\n')
+    python.chmod(0o755)
+    said = refused(capsys, "step1", "--model", "electra", "--paddle-python", str(python))
+    assert "paddle" in said
+
+
+def test_a_batch_beyond_the_vocabulary_is_refused(capsys, tmp_path):
+    ids = np.full((2, 6), 10**6)
+    np.savez(tmp_path / "b.npz", input_ids=ids, attention_mask=np.ones_like(ids), token_type_ids=np.zeros_like(ids))
+    said = refused(capsys, "step1", "--model", "electra", "--in-process", "--batch", str(tmp_path / "b.npz"))
+    assert "input_ids" in said
+    assert "1000000" in said
