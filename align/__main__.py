@@ -139,7 +139,7 @@ def _stage(options: argparse.Namespace) -> int:
     from align.compare import Interpreters, compare_case
     from align.progress import Steps
     from align.report import write_json
-    from align.text import headline, show
+    from align.text import headline, show, terminal
 
     places = Interpreters(options.in_process, options.torch_python, options.paddle_python)
     report = compare_case(case, places, Steps(visible=not options.quiet), options.reprod_log)
@@ -147,11 +147,10 @@ def _stage(options: argparse.Namespace) -> int:
         write_json(options.json, report)
     if options.out:
         report.save(options.out)
-    console = Console(soft_wrap=options.quiet)
     if options.quiet:
-        console.print(headline(report))
+        terminal().print(headline(report), soft_wrap=True)
     else:
-        show(report, console, options.verbose)
+        show(report, terminal(), options.verbose)
     return PARITY if report.passed else NO_PARITY
 
 

@@ -50,33 +50,50 @@ def _finding(verdict: EdgeVerdict) -> Finding:
     return Finding(verdict.piece, f"{where}{target} ({verdict.name}): {why}", verdict.name, evidence, verdict.relative)
 
 
-def trace_constants(
+def trace_conventions(
     found: Sequence[Finding],
-    verdicts: Sequence[EdgeVerdict],
-    with_constants: Sequence[EdgeVerdict],
     replay: Mapping[str, Any],
+    with_constants: Sequence[EdgeVerdict],
+    with_all: Sequence[EdgeVerdict],
 ) -> list[Finding]:
-    """Re-blame the findings that the reference's own constants cure, on the module that made the port's constant."""
-    cured = {v.piece for v in verdicts if not v.passed} - {v.piece for v in with_constants if not v.passed}
+    """Re-blame what the reference's own conventions cure.
+
+    `with_constants` are the verdicts of a replay on the reference's constants, `with_all` of one on its masked scores
+    as well. What the first cures is blamed on the module that made the constant, what only the second cures on the
+    module that made the scores.
+    """
+    guilty_still = [{v.piece for v in verdicts if not v.passed} for verdicts in (with_constants, with_all)]
     traced: dict[str, Finding] = {}
     for finding in found:
-        source = _origin(finding.module, replay) if finding.module in cured else None
-        if source is None:
-            traced.setdefault(finding.module, finding)
-            continue
-        module = replay["callers"][source] if is_input(source) else module_of(source)
-        why = f"the constant it makes ({source}) is wrong; its effect shows at {finding.edge}"
-        traced.setdefault(module, Finding(module, why, finding.edge, finding.evidence, finding.relative))
+        if finding.module not in guilty_still[0]:
+            finding = _blame_maker(finding, _constant_origin(finding.module, replay), replay)
+        elif finding.module not in guilty_still[1]:
+            finding = _blame_maker(finding, _mask_into(finding.module, replay), replay)
+        traced.setdefault(finding.module, finding)
     return list(traced.values())
 
 
-def _origin(piece: str, replay: Mapping[str, Any]) -> str | None:
-    """The first edge that carried one of the differing constants which `piece` works with."""
+def _blame_maker(finding: Finding, source: str | None, replay: Mapping[str, Any]) -> Finding:
+    """The finding moved to the module whose own code made what passes the edge `source`."""
+    if source is None:
+        return finding
+    maker = replay["callers"][source] if is_input(source) else module_of(source)
+    why = f"the mask or table that it makes ({source}) is wrong; its effect shows at {finding.edge}"
+    return Finding(maker, why, finding.edge, finding.evidence, finding.relative)
+
+
+def _mask_into(piece: str, replay: Mapping[str, Any]) -> str | None:
+    """The edge by which masked scores entered `piece`."""
+    return next((e for e in replay["own_masks"] if is_input(e) and module_of(e) == piece), None)
+
+
+def _constant_origin(piece: str, replay: Mapping[str, Any]) -> str | None:
+    """The first edge that carried one of the differing constants which `piece`, or who made its scores, works with."""
     own: Mapping[str, int] = replay["own_constants"]
     callers: Mapping[str, str] = replay["callers"]
+    scores = _mask_into(piece, replay)
+    pieces = {piece} if scores is None else {piece, callers[scores]}
     used = {
-        checksum
-        for edge, checksum in own.items()
-        if (module_of(edge) == piece if is_input(edge) else callers[edge] == piece)
+        checksum for edge, checksum in own.items() if (module_of(edge) if is_input(edge) else callers[edge]) in pieces
     }
     return next((edge for edge in callers if own.get(edge) in used), None)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from align.blame import Finding, findings, trace_constants
+from align.blame import Finding, findings, trace_conventions
 from align.blindness import Sight, sight
 from align.client import Client
 from align.edges import module_of
@@ -136,12 +136,12 @@ class _Trial:
         steps.calls = sum(":out" in edge for edge in self.reference)
 
     def replay(
-        self, native: frozenset[str] = frozenset(), constants: bool = False, noise: bool = True
+        self, native: frozenset[str] = frozenset(), constants: bool = False, masks: bool = False, noise: bool = True
     ) -> tuple[dict[str, Any], dict[str, float]]:
         """The port's replay and, beside it, the reference's perturbed ones."""
         seeds = _PERTURBED_RUNS if noise else ()
         ask: dict[str, Any] = {"batch": str(self._pair.batch), "reference": str(self._path), "native": sorted(native)}
-        actual = self._pair.paddle.submit("replay", dtype=self._dtype, constants=constants, **ask)
+        actual = self._pair.paddle.submit("replay", dtype=self._dtype, constants=constants, masks=masks, **ask)
         floors = [self._pair.torch.submit("replay", dtype=self._dtype, perturb=seed, **ask) for seed in seeds]
         with self._pair.steps.step(f"{self.probe}: paddle, {self._dtype}, replayed") as moved:
             replay = actual.result(moved)
@@ -172,9 +172,9 @@ def _blame(
     found += _structural(probe, replay)
     if not found:
         return
-    if replay["own_constants"]:
-        again, _ = trial.replay(constants=True, noise=False)
-        found = trace_constants(found, probe.verdicts, judge(again, noise, probe.name), replay)
+    if replay["own_constants"] or replay["own_masks"]:
+        again = [judge(trial.replay(constants=True, masks=m, noise=False)[0], noise, probe.name) for m in (False, True)]
+        found = trace_conventions(found, replay, *again)
     modules = list(dict.fromkeys(module_of(edge) for edge in trial.reference))
     probe.found, excused = excuse(found, modules, lambda native: judge(*trial.replay(native), probe.name))
     probe.notes += [f"{e.finding.module}: {e.finding.why} — harmless: {e.composite} agrees as a whole" for e in excused]

@@ -31,6 +31,7 @@ class Session:
         self.model: Any = None
         self.weights: Callable[[], Iterable[tuple[str, np.ndarray]]] = tuple
         self._adopted = ("float32", False)
+        self._holds: str | None = None  # the dtype in which the model holds its weights unchanged
 
     def adopt(self, model: Any) -> dict[str, Any]:
         """Work on a live model as it stands; what it was is kept so that `release` can restore it."""
@@ -38,6 +39,7 @@ class Session:
         kept = {name: self.backend.to_numpy(tensor).copy() for name, tensor in self.backend.parameters(model)}
         self.weights = kept.items
         floats = [value.dtype.name for value in kept.values() if value.dtype.kind == "f"]
+        self._holds = None
         self._adopted = (floats[0] if floats else "float32", model.training)
         return self._describe()
 
@@ -90,6 +92,7 @@ class Session:
             {name: record.entry(name).shape for name in record}
         )
         own = {name: tuple(tensor.shape) for name, tensor in self.backend.parameters(self.model)}
+        self._holds = None
         fitting = {name for name, shape in plan.target_shapes.items() if own.get(name) == tuple(shape)}
         self.weights = lambda: (item for item in plan.convert(record.__getitem__) if item[0] in fitting)
         missing = [
@@ -128,6 +131,7 @@ class Session:
         *,
         native: list[str] = [],  # noqa: B006 — read only
         constants: bool = False,
+        masks: bool = False,
         perturb: int | None = None,
     ) -> dict[str, Any]:
         """Run on the reference record's own inputs and return every edge's `Difference` (see `sinks.Replay`).
@@ -135,13 +139,14 @@ class Session:
         `perturb` seeds a run in which all substitutes and all weights are changed by one unit in the last place.
         """
         noise = None if perturb is None else _ulp_noise(perturb, dtype)
-        sink = Replay(Record(reference), constants, noise)
+        sink = Replay(Record(reference), constants, masks, noise)
         facts = self._forward(batch, dtype, sink, frozenset(native), noise)
         skipped = frozenset(native)
         return facts | {
             "differences": {edge: d.as_json() for edge, d in sink.differences.items()},
             "callers": sink.callers,
             "own_constants": sink.own_constants,
+            "own_masks": sink.own_masks,
             "unexpected": sink.unexpected,
             "missing": [e for e in sink.missing if e.partition(":")[0].partition("@")[0] not in skipped],
         }
@@ -166,13 +171,16 @@ class Session:
         return {"seconds": time.perf_counter() - started, "error": error}
 
     def _use(self, dtype: str, noise: Callable[[np.ndarray], np.ndarray] | None = None) -> None:
-        """Cast the model to `dtype` and set its weights anew, changed by `noise` if given."""
+        """Put the model in `dtype` with the weights it was given, changed by `noise` if there is one."""
         self.backend.default_dtype(dtype)
+        if noise is None and self._holds == dtype:
+            return
         self.backend.cast(self.model, dtype)
         tensors = dict(self.backend.parameters(self.model))
         for name, value in self.weights():
             exact = value.astype(dtype) if value.dtype.kind == "f" else value
             self.backend.set_value(tensors[name], exact if noise is None or value.dtype.kind != "f" else noise(exact))
+        self._holds = dtype if noise is None else None
 
 
 def _kind(module: Any) -> dict[str, Any]:

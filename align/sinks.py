@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from align.difference import Difference, difference
+from align.difference import Difference, difference, holds_masked_scores
 from align.record import Record, RecordWriter
 
 
@@ -32,6 +32,14 @@ class Sink(Protocol):
         """See one value; return another to put in its place, or None to let it pass."""
 
 
+def _role(passage: Passage) -> str:
+    """How an edge is judged: as "value", as "constant" (no gradient reaches it) or as "masked" (a mask was added)."""
+    kind = passage.array.dtype.kind
+    if kind == "b" or (kind == "f" and not passage.differentiable):
+        return "constant"
+    return "masked" if holds_masked_scores(passage.array) else "value"
+
+
 class Recorder:
     """Writes every value to a record, with the facts that judging needs."""
 
@@ -39,24 +47,27 @@ class Recorder:
         self._writer = writer
 
     def pass_edge(self, passage: Passage) -> None:
-        self._writer.add(passage.edge, passage.array, differentiable=passage.differentiable, caller=passage.caller)
+        self._writer.add(passage.edge, passage.array, role=_role(passage), caller=passage.caller)
 
 
 @dataclass
 class Replay:
     """Compares each value with the reference's and then substitutes the reference's.
 
-    Integers are substituted too, and must be equal. Floats that no gradient reaches (additive masks, position tables)
-    and bools are conventions: they stay the port's own and are judged by their effect alone, unless `constants` asks
-    to substitute them as well. `perturb` changes what is substituted.
+    Integers are substituted too, and must be equal. Conventions stay the port's own and are judged by their effect
+    alone: constants (additive masks, position tables, bools), and scores with a mask added, of which the ordinary
+    ones are compared all the same. `constants` and `masks` ask to substitute these as well, which tells where a bad
+    one was made. `perturb` changes what is substituted.
     """
 
     reference: Record
     constants: bool = False
+    masks: bool = False
     perturb: Callable[[np.ndarray], np.ndarray] | None = None
     differences: dict[str, Difference] = field(default_factory=dict)
     callers: dict[str, str] = field(default_factory=dict)
     own_constants: dict[str, int] = field(default_factory=dict)  # edge → checksum, where the port's own differ
+    own_masks: list[str] = field(default_factory=list)  # edges with masked scores
     unexpected: list[str] = field(default_factory=list)
 
     def pass_edge(self, passage: Passage) -> np.ndarray | None:
@@ -65,21 +76,20 @@ class Replay:
         if edge not in self.reference:
             self.unexpected.append(edge)
             return None
-        expected = self.reference[edge]
-        if self._is_constant(edge, expected):
-            return self._pass_constant(passage, expected)
-        self.differences[edge] = difference(expected, passage.array)
+        expected, role = self.reference[edge], self.reference.entry(edge).facts["role"]
+        if role == "constant":
+            self._note_constant(passage, expected)
+            return expected.astype(passage.array.dtype) if self.constants else None
+        self.differences[edge] = difference(expected, passage.array, masked=role == "masked")
+        if role == "masked":
+            self.own_masks.append(edge)
+            return expected.astype(passage.array.dtype) if self.masks else None
         return self._substitute(expected, passage.array.dtype)
 
-    def _is_constant(self, edge: str, expected: np.ndarray) -> bool:
-        kind = expected.dtype.kind
-        return kind == "b" or (kind == "f" and not self.reference.entry(edge).facts["differentiable"])
-
-    def _pass_constant(self, passage: Passage, expected: np.ndarray) -> np.ndarray | None:
+    def _note_constant(self, passage: Passage, expected: np.ndarray) -> None:
         found = difference(expected, passage.array)
         if found.status != "ok" or found.max_abs > 1e-12 * found.scale:
             self.own_constants[passage.edge] = zlib.crc32(np.ascontiguousarray(passage.array).tobytes())
-        return expected.astype(passage.array.dtype) if self.constants else None
 
     def _substitute(self, expected: np.ndarray, dtype: np.dtype) -> np.ndarray:
         if expected.dtype.kind != "f":

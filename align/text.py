@@ -1,6 +1,7 @@
 """The report as people read it in a terminal."""
 
 import io
+import sys
 from collections.abc import Sequence
 
 from rich.console import Console
@@ -12,15 +13,20 @@ from align.edges import ROOT, module_of
 from align.report import FreeRun, Report, StageReport
 from align.verdict import EdgeVerdict
 
-_WIDTH = 110
+WIDTH = 110
 _SHOWN = 5
 
 
 def render(report: Report, verbose: bool = False) -> str:
     """The report as plain text."""
     stream = io.StringIO()
-    show(report, Console(file=stream, width=_WIDTH, color_system=None), verbose)
+    show(report, Console(file=stream, width=WIDTH, color_system=None), verbose)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
+
+
+def terminal() -> Console:
+    """Standard output; where nobody's terminal says how wide, wide enough for the names of modules."""
+    return Console(width=None if sys.stdout.isatty() else WIDTH)
 
 
 def show(report: Report, console: Console, verbose: bool = False) -> None:
@@ -75,12 +81,11 @@ def _worst(verdicts: Sequence[EdgeVerdict]) -> list[EdgeVerdict]:
 
 
 def _edges(verdicts: Sequence[EdgeVerdict], title: str) -> Table:
-    table = _table(title, "module edge", "probe", "status", "mean", "max", "noise", "limit", "ratio")
+    table = _table(title, "module edge", "probe", "max", "noise", "limit", "ratio")
     for v in verdicts:
-        d = v.difference
-        numbers = (f"{x:.1e}" for x in (d.mean_abs, d.max_abs, v.noise, v.limit))
-        style = None if v.passed else "red"
-        table.add_row(escape(v.name), v.probe, v.status, *numbers, f"{v.ratio:.2g}", style=style)
+        numbers = (f"{x:.1e}" for x in (v.difference.max_abs, v.noise, v.limit))
+        ratio = f"{v.ratio:.2g}" if v.difference.status == "ok" else v.status
+        table.add_row(escape(v.name), v.probe, *numbers, ratio, style=None if v.passed else "red")
     return table
 
 
@@ -95,7 +100,7 @@ def _free_run(run: FreeRun, verbose: bool) -> Table:
 
 def _table(title: str, name: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="dim", box=None, pad_edge=True)
-    table.add_column(name, no_wrap=False, overflow="fold")
+    table.add_column(name, overflow="fold", min_width=52)
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     return table

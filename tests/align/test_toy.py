@@ -81,6 +81,14 @@ def mask_inverted(port):
     override(port, forward_with_mask(lambda mask: mask * -1e9))
 
 
+def mask_of_minus_10(port):
+    override(port, forward_with_mask(lambda mask: (1 - mask) * -10.0))
+
+
+def softmax_over_queries(port):
+    port.block.mixer.softmax._axis = -2
+
+
 def query_bias_missing(port):
     port.block.mixer.query.bias.set_value(paddle.zeros_like(port.block.mixer.query.bias))
 
@@ -153,6 +161,8 @@ SABOTAGE = {
     eps: "block.norm",
     mask_sign: "block.mixer",
     mask_inverted: "<root>",
+    mask_of_minus_10: "<root>",
+    softmax_over_queries: "block.mixer.softmax",
     query_bias_missing: "block.mixer.query",
     scale_off_by_one_part_in_a_billion: "block.mixer",
     one_embedding_value: "embedding",
@@ -212,7 +222,7 @@ def softmax_in_float32(port):
     override(port.block.mixer, forward)
 
 
-def dropout_not_called(port):
+def softmax_and_dropout_not_called(port):
     def forward(self, hidden, mask):
         return self.out(paddle.matmul(F.softmax(scores(self, hidden, mask), -1), self.value(hidden)))
 
@@ -233,7 +243,7 @@ REWRITES = {
     inner_permuted_consistently: "block.mixer.query: .*harmless: block.mixer agrees",
     norm_in_float32: "block.norm: .*float32 island",
     softmax_in_float32: "block.mixer: .*float32 island",
-    dropout_not_called: "only the torch model has edges at: block.mixer.dropout",
+    softmax_and_dropout_not_called: "only the torch model has edges at: block.mixer.softmax, block.mixer.dropout",
     norm_by_hand: None,
 }
 
@@ -247,6 +257,27 @@ def test_harmless_rewrites_pass_with_a_note(reference, port, rewrite):
         assert notes == ""
     else:
         assert re.search(REWRITES[rewrite], notes)
+
+
+@pytest.mark.parametrize("value", [-1e4, -1e6])
+def test_the_value_of_a_mask_is_judged_by_its_effect(reference, port, value):
+    """Any large value will do where a row has a token left; a fully masked row keeps its scores only under a small one."""
+    override(port, forward_with_mask(lambda mask: (1 - mask) * value))
+    align.assert_parity(reference, port, toy.batch())
+    report = align.compare(reference, port, toy.batch(shortest=0))
+    assert [finding.module for finding in report.blame] == ["<root>"]
+    assert "the mask or table that it makes" in report.blame[0].why
+
+
+def test_a_wrong_score_among_masked_ones_is_found(reference, port):
+    def forward(self, hidden, mask):
+        off = paddle.zeros_like(mask).astype(hidden.dtype)
+        off[0, 0, 1] = 1e-9
+        return toy.PaddleMixer.forward(self, hidden, mask + off)
+
+    override(port.block.mixer, forward)
+    report = align.compare(reference, port, toy.batch(shortest=0))
+    assert [finding.module for finding in report.blame] == ["block.mixer"]
 
 
 def test_a_small_bug_is_not_excused_by_the_noise_of_a_composite(reference, port):

@@ -1,7 +1,8 @@
 """A small network written twice, to test the harness on something that is no transformer of ours.
 
-It has what an edge can be: a nested composite, a tied decoder, an additive mask made outside, a constant table, a
-module that runs twice, integer inputs, keyword arguments and a dictionary of outputs. All sizes differ.
+It has what an edge can be: a nested composite, scores with a mask added, a tied decoder, an additive mask made
+outside, a constant table, a module that runs twice, integer inputs, keyword arguments and a dictionary of outputs.
+All sizes differ.
 """
 
 import math
@@ -22,11 +23,12 @@ class TorchMixer(torch.nn.Module):
         self.key = torch.nn.Linear(WIDTH, INNER)
         self.value = torch.nn.Linear(WIDTH, INNER)
         self.out = torch.nn.Linear(INNER, WIDTH)
+        self.softmax = torch.nn.Softmax(-1)
         self.dropout = torch.nn.Dropout(0.1)
 
     def forward(self, hidden, mask):
         scores = self.query(hidden) @ self.key(hidden).transpose(-1, -2) / math.sqrt(INNER) + mask
-        return self.out(self.dropout(torch.softmax(scores, -1)) @ self.value(hidden))
+        return self.out(self.dropout(self.softmax(scores)) @ self.value(hidden))
 
 
 class TorchBlock(torch.nn.Module):
@@ -63,12 +65,13 @@ class PaddleMixer(paddle.nn.Layer):
         self.key = paddle.nn.Linear(WIDTH, INNER)
         self.value = paddle.nn.Linear(WIDTH, INNER)
         self.out = paddle.nn.Linear(INNER, WIDTH)
+        self.softmax = paddle.nn.Softmax(-1)
         self.dropout = paddle.nn.Dropout(0.1)
         self.scale = 1 / math.sqrt(INNER)
 
     def forward(self, hidden, mask):
         scores = paddle.matmul(self.query(hidden), self.key(hidden), transpose_y=True) * self.scale + mask
-        return self.out(paddle.matmul(self.dropout(paddle.nn.functional.softmax(scores, -1)), self.value(hidden)))
+        return self.out(paddle.matmul(self.dropout(self.softmax(scores)), self.value(hidden)))
 
 
 class PaddleBlock(paddle.nn.Layer):
@@ -99,8 +102,9 @@ class PaddleNet(paddle.nn.Layer):
         return {"logits": self.head(hidden), "hidden": (hidden,)}
 
 
-def batch(seed=0):
+def batch(seed=0, shortest=3):
+    """Fake inputs with padding; `shortest` tokens are left in the last row."""
     generator = np.random.default_rng(seed)
     ids = generator.integers(0, VOCABULARY, (BATCH, LENGTH))
-    mask = (np.arange(LENGTH) < np.array([[LENGTH], [LENGTH - 2], [3]])).astype(np.int64)
+    mask = (np.arange(LENGTH) < np.array([[LENGTH], [LENGTH - 2], [shortest]])).astype(np.int64)
     return {"input_ids": ids, "attention_mask": mask}
