@@ -261,7 +261,7 @@ def test_harmless_rewrites_pass_with_a_note(reference, port, rewrite):
 
 @pytest.mark.parametrize("value", [-1e4, -1e6])
 def test_the_value_of_a_mask_is_judged_by_its_effect(reference, port, value):
-    """Any large value will do where a row has a token left; a fully masked row keeps its scores only under a small one."""
+    """Any large value will do where a row has a token left; a fully masked row keeps its scores under a small one."""
     override(port, forward_with_mask(lambda mask: (1 - mask) * value))
     align.assert_parity(reference, port, toy.batch())
     report = align.compare(reference, port, toy.batch(shortest=0))
