@@ -1,6 +1,6 @@
 """A case: what is compared, on which batch, with which weights. Preparing one is framework-free."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ import convert
 import fake_data
 from align import registry
 from align.errors import CannotCompareError
-from align.record import RecordWriter, write_record
+from align.record import RecordWriter
 
 PROBES = ("default", "saturated")
 
@@ -79,7 +79,7 @@ def make_batch(case: Case, config: Mapping[str, Any]) -> dict[str, np.ndarray]:
         else:
             batch = fake_data.make_batch(case.model, case.task, config, seed=case.seed, **sizes)
     except fake_data.BatchError as error:
-        raise CannotCompareError(str(error)) from error
+        raise _refused(error) from error
     return {key: value for key, value in batch.items() if key not in fake_data.label_names(case.model, case.task)}
 
 
@@ -120,20 +120,16 @@ def _stored(case: Case, shapes: Mapping[str, tuple[int, ...]], owned: Mapping[st
             if name in owned:
                 yield name, value
     except (convert.CheckpointError, convert.MappingError) as error:
-        raise CannotCompareError(str(error)) from error
+        raise _refused(error) from error
 
 
 def _open(directory: Path) -> Any:
     try:
         return convert.open_checkpoint(directory)
     except convert.CheckpointError as error:
-        raise CannotCompareError(str(error)) from error
+        raise _refused(error) from error
 
 
-def write_batch(batch: Mapping[str, np.ndarray], folder: Path) -> Path:
-    return write_record(folder / "batch.rec", batch)
-
-
-def task_names(models: Sequence[str]) -> list[str]:
-    """Every task of the given architectures, each once."""
-    return list(dict.fromkeys(task for model in models for task in registry.architecture(model).tasks))
+def _refused(error: ValueError) -> CannotCompareError:
+    """All that is wrong, in one line."""
+    return CannotCompareError("; ".join(line.strip() for line in str(error).splitlines()))

@@ -83,6 +83,7 @@ class WorkerClient:
                 encoding="utf-8",
             )
         except OSError as error:
+            self._errors.close()
             raise CannotCompareError(f"--{framework}-python {self._python}: {error.strerror}") from error
 
     def submit(self, method: str, **arguments: Any) -> Pending:

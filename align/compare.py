@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from align.case import PROBES, Case, make_batch, write_batch, write_weights
+from align.case import PROBES, Case, make_batch, write_weights
 from align.client import Client, InProcessClient, WorkerClient
 from align.errors import CannotCompareError
 from align.forward import Pair, forward_stage
 from align.progress import Steps
+from align.record import write_record
 from align.report import Report
 
 
@@ -55,7 +56,7 @@ def judge_case(case: Case, torch: Client, paddle: Client, steps: Steps, reprod_l
             descriptions = {"torch": pending[0].result(), "paddle": pending[1].result()}
         _same_config(descriptions)
         with steps.step("making the batch and the weights"):
-            batch = write_batch(make_batch(case, descriptions["torch"]["config"]), folder)
+            batch = write_record(folder / "batch.rec", make_batch(case, descriptions["torch"]["config"]))
             weights = write_weights(case, descriptions["torch"], folder)
         pair = Pair(torch, paddle, folder, batch, descriptions, steps)
         stage = forward_stage(pair, {probe: weights[probe] for probe in PROBES}, case.model)
@@ -78,7 +79,7 @@ def compare(torch_module: Any, paddle_module: Any, batch: Mapping[str, np.ndarra
         torch, paddle = InProcessClient("torch"), InProcessClient("paddle")
         descriptions = {"torch": torch.session.adopt(torch_module), "paddle": paddle.session.adopt(paddle_module)}
         try:
-            pair = Pair(torch, paddle, Path(name), write_batch(batch, Path(name)), descriptions, Steps())
+            pair = Pair(torch, paddle, Path(name), write_record(Path(name) / "batch.rec", batch), descriptions, Steps())
             stage = forward_stage(pair, {"default": None}, None)
         finally:
             torch.session.release()

@@ -7,7 +7,8 @@ files; what a session returns is small enough for a pipe.
 import dataclasses
 import importlib
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,6 @@ class Session:
         self._use(dtype)
         if training:
             self.model.train()
-        self.backend.default_dtype("float32")
 
     def build(self, model: str, task_class: str, config: Mapping[str, Any]) -> dict[str, Any]:
         """Build `task_class` of the architecture `model` in float64, and describe it.
@@ -57,14 +57,14 @@ class Session:
         Float hyper-parameters are rounded to float32 first, on both sides alike, because Paddle's kernels do so
         silently.
         """
-        self.backend.default_dtype("float64")
         module = importlib.import_module(f"{self.backend.models}.{model}")
         config_class: Any = next(
             value for key, value in vars(module).items() if key.endswith("Config") and dataclasses.is_dataclass(value)
         )
         try:
             resolved = _round_floats(config_class.from_dict(config))
-            self.model = getattr(module, task_class)(resolved)
+            with self._default_dtype("float64"):
+                self.model = getattr(module, task_class)(resolved)
         except ValueError as error:
             raise CannotCompareError(f"{task_class} refuses this configuration: {error}") from error
         return self._describe() | {"config": dataclasses.asdict(resolved)}
@@ -165,14 +165,22 @@ class Session:
         error = None
         try:
             inputs = {name: v.astype(dtype) if v.dtype.kind == "f" else v for name, v in Record(batch).items()}
-            run(self.backend, self.model, inputs, sink, native=native, progress=lambda: self._progress(next(done)))
+            with self._default_dtype(dtype):
+                run(self.backend, self.model, inputs, sink, native=native, progress=lambda: self._progress(next(done)))
         except ForwardError as failure:
             error = {"module": failure.module, "message": str(failure)}
         return {"seconds": time.perf_counter() - started, "error": error}
 
+    @contextmanager
+    def _default_dtype(self, dtype: str) -> Iterator[None]:
+        before = self.backend.default_dtype(dtype)
+        try:
+            yield
+        finally:
+            self.backend.default_dtype(before)
+
     def _use(self, dtype: str, noise: Callable[[np.ndarray], np.ndarray] | None = None) -> None:
         """Put the model in `dtype` with the weights it was given, changed by `noise` if there is one."""
-        self.backend.default_dtype(dtype)
         if noise is None and self._holds == dtype:
             return
         self.backend.cast(self.model, dtype)
@@ -193,10 +201,11 @@ def _ulp_noise(seed: int, dtype: str) -> Callable[[np.ndarray], np.ndarray]:
     """Multiply by 1 ± 2⁻⁵² (float64) or 1 ± 2⁻²³ (float32), the sign at random."""
     generator = np.random.default_rng(seed)
     unit = np.finfo(dtype).eps
+    factors = np.array([1 - unit, 1 + unit], dtype)
 
     def change(array: np.ndarray) -> np.ndarray:
-        signs = generator.integers(0, 2, array.shape, dtype=np.int8) * 2.0 - 1.0
-        return (array * (1.0 + unit * signs)).astype(array.dtype)
+        octets = np.frombuffer(generator.bytes(-(-array.size // 8)), np.uint8)
+        return array * factors[np.unpackbits(octets, count=array.size).reshape(array.shape)]
 
     return change
 

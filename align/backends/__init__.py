@@ -20,8 +20,8 @@ class Backend(Protocol):
 
     def version(self) -> str: ...
     def threads(self) -> int: ...
-    def default_dtype(self, dtype: str) -> None:
-        """Make `dtype` the dtype of new parameters and constants."""
+    def default_dtype(self, dtype: str) -> str:
+        """Make `dtype` the dtype of new parameters and constants; returns the one before."""
 
     def modules(self, model: Any) -> Iterator[tuple[str, Any]]:
         """Every distinct module with its dotted name, the model itself first as `<root>`."""

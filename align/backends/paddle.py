@@ -23,8 +23,10 @@ class PaddleBackend:
     def threads(self) -> int:
         return int(paddle.get_flags("FLAGS_paddle_num_threads")["FLAGS_paddle_num_threads"])
 
-    def default_dtype(self, dtype: str) -> None:
+    def default_dtype(self, dtype: str) -> str:
+        before = str(paddle.get_default_dtype())
         paddle.set_default_dtype(dtype)  # type: ignore[arg-type]
+        return before
 
     def modules(self, model: paddle.nn.Layer) -> Iterator[tuple[str, paddle.nn.Layer]]:
         for name, module in model.named_sublayers(include_self=True):

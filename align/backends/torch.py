@@ -27,8 +27,10 @@ class TorchBackend:
     def threads(self) -> int:
         return torch.get_num_threads()
 
-    def default_dtype(self, dtype: str) -> None:
+    def default_dtype(self, dtype: str) -> str:
+        before = str(torch.get_default_dtype()).removeprefix("torch.")
         torch.set_default_dtype(getattr(torch, dtype))
+        return before
 
     def modules(self, model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Module]]:
         for name, module in model.named_modules():
