@@ -1,0 +1,45 @@
+"""One file per architecture, found by its stem: `LAYOUTS` maps a layout's name to its rules from our torch layout.
+
+The torch layout itself, the hub, needs no rules of its own: it is read off the rules to our Paddle layout.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+from convert.errors import ConvertError, nearest
+from convert.plan import Table
+from convert.rules import Rules, active, compose, identity, inverse
+
+LAYOUTS = ("torch", "paddle", "transformers", "paddlenlp")  # what --from and --to accept
+
+
+def names() -> list[str]:
+    """The architectures that can be converted."""
+    return sorted(module.name for module in iter_modules(__path__))
+
+
+def rules(model: str, layout: str) -> Rules:
+    """The rules of `model` from our torch layout to `layout`. Raises ConvertError for an unknown name of either."""
+    if model not in names():
+        raise ConvertError(f"unknown model {model!r}{nearest(model, names())}; known: {', '.join(names())}")
+    if layout not in LAYOUTS:
+        raise ConvertError(f"unknown layout {layout!r}{nearest(layout, LAYOUTS)}; known: {', '.join(LAYOUTS)}")
+    declared = import_module(f"{__name__}.{model}").LAYOUTS
+    if layout == "torch":
+        return identity(declared["paddle"])
+    if layout not in declared:
+        raise ConvertError(f"{model} has no {layout} layout; it has torch, {', '.join(declared)}")
+    return declared[layout]
+
+
+def table(model: str, source: str, target: str, config: Mapping[str, Any] | None = None) -> Table:
+    """The rules of `model` from layout `source` to layout `target`, composed through our torch layout.
+
+    `config`, the content of config.json, decides what names alone cannot: its "architectures" which head a name belongs
+    to, its "tie_word_embeddings" whether a decoder is tied. Raises ConvertError for an unknown model or layout.
+    """
+    there = active(rules(model, source), config or {})
+    onward = active(rules(model, target), config or {})
+    return Table(model, source, target, compose(inverse(there), onward))

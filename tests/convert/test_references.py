@@ -1,0 +1,178 @@
+"""The references load what we write, with the same logits; we read what they write."""
+
+import json
+import warnings
+
+import numpy as np
+import paddle
+import pytest
+import torch
+import transformers
+
+from convert import check_state, open_checkpoint, table
+from convert.__main__ import main
+from tests.convert.support import assert_same, build, read_all, shapes
+from tests.pairs import randomise
+
+ELECTRA = transformers.ElectraConfig(
+    vocab_size=61,
+    embedding_size=12,
+    hidden_size=20,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    intermediate_size=28,
+    max_position_embeddings=19,
+    summary_activation="gelu",
+)
+FUNNEL = transformers.FunnelConfig(
+    vocab_size=61, block_sizes=[2, 1], num_decoder_layers=1, d_model=20, n_head=4, d_head=6, d_inner=28
+)
+CONFIGS = {"electra": ELECTRA, "funnel": FUNNEL}
+
+# (model, transformers class, PaddleNLP class)
+HEADS = [
+    ("electra", "ElectraForPreTraining", "ElectraDiscriminator"),
+    ("electra", "ElectraForMaskedLM", "ElectraGenerator"),
+    ("electra", "ElectraForSequenceClassification", "ElectraForSequenceClassification"),
+    ("electra", "ElectraForTokenClassification", "ElectraForTokenClassification"),
+    ("electra", "ElectraForQuestionAnswering", "ElectraForQuestionAnswering"),
+    ("electra", "ElectraForMultipleChoice", "ElectraForMultipleChoice"),
+    ("electra", "ElectraModel", "ElectraModel"),
+    ("funnel", "FunnelForMaskedLM", "FunnelForMaskedLM"),
+    ("funnel", "FunnelForPreTraining", "FunnelForPreTraining"),
+    ("funnel", "FunnelForSequenceClassification", "FunnelForSequenceClassification"),
+    ("funnel", "FunnelForTokenClassification", "FunnelForTokenClassification"),
+    ("funnel", "FunnelForQuestionAnswering", "FunnelForQuestionAnswering"),
+    ("funnel", "FunnelForMultipleChoice", "FunnelForMultipleChoice"),
+    ("funnel", "FunnelModel", "FunnelModel"),
+    ("funnel", "FunnelBaseModel", "FunnelBaseModel"),
+]
+NAMES = [name for _, name, _ in HEADS]
+
+
+def saved(folder, model, name, **options):
+    """A transformers model with generic weights, and the folder it saved itself into."""
+    module = randomise(getattr(transformers, name)(CONFIGS[model])).eval()
+    module.save_pretrained(folder, **options)
+    return module
+
+
+def numpy_state(module):
+    return {name: tensor.detach().numpy() for name, tensor in module.state_dict().items()}
+
+
+@pytest.mark.parametrize(("model", "name", "_"), HEADS, ids=NAMES)
+@pytest.mark.parametrize("safe", [True, False])
+def test_what_transformers_saves_fits_our_torch_model(tmp_path, model, name, _, safe):
+    module = saved(tmp_path, model, name, safe_serialization=safe)
+    checkpoint = open_checkpoint(tmp_path)
+    assert checkpoint.layout == "transformers"
+    plan = table(model, checkpoint.layout, "torch", checkpoint.config).plan(checkpoint.shapes)
+    assert_same(dict(plan.convert(checkpoint.read)), numpy_state(module))
+    ours = build("torch", model, name, **own_options(model))
+    check_state(plan.target_shapes, shapes(ours.state_dict()), name)
+
+
+def own_options(model):
+    keys = "vocab_size embedding_size hidden_size num_hidden_layers num_attention_heads intermediate_size num_labels"
+    keys += " max_position_embeddings block_sizes block_repeats num_decoder_layers d_model n_head d_head d_inner"
+    known = CONFIGS[model].to_dict() | {"num_labels": CONFIGS[model].num_labels}
+    return {
+        key: tuple(known[key]) if isinstance(known[key], list) else known[key] for key in keys.split() if key in known
+    }
+
+
+@pytest.mark.parametrize(("model", "name", "_"), HEADS, ids=NAMES)
+def test_transformers_loads_what_we_write(tmp_path, model, name, _):
+    module = saved(tmp_path / "hf", model, name)
+    run(model, tmp_path / "hf", tmp_path / "paddle", "paddle")
+    run(model, tmp_path / "paddle", tmp_path / "back", "transformers")
+    loaded, report = getattr(transformers, name).from_pretrained(tmp_path / "back", output_loading_info=True)
+    assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"))
+    assert_same(numpy_state(loaded), numpy_state(module))
+    assert (tmp_path / "back/config.json").read_bytes() == (tmp_path / "hf/config.json").read_bytes()
+
+
+def run(model, source, destination, target):
+    assert main(["--model", model, str(source), str(destination), "--to", target]) == 0
+
+
+@pytest.fixture(scope="session")
+def paddlenlp():
+    """A function from (model, class name) to PaddleNLP's class; what PaddleNLP imports warns about itself."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import paddlenlp.transformers.funnel.modeling
+    return lambda model, name: getattr(getattr(paddlenlp.transformers, model).modeling, name)
+
+
+@pytest.fixture
+def reports(paddlenlp, monkeypatch):
+    """The keys that PaddleNLP finds missing, unexpected or misshapen while it loads."""
+    found, base = [], paddlenlp("electra", "PretrainedModel")
+    load = base._load_pretrained_model.__func__
+
+    def recorded(cls, *arguments, **options):
+        result = load(cls, *arguments, **options)
+        found.append(result[1:])
+        return result
+
+    monkeypatch.setattr(base, "_load_pretrained_model", classmethod(recorded))
+    return found
+
+
+def ids(name):
+    shape = (3, 2, 9) if "MultipleChoice" in name else (3, 10)
+    return np.random.default_rng(1).integers(1, 61, shape)
+
+
+def first_tensor(output):
+    """The logits, start logits or hidden states: what comes first in an output of either library."""
+    if isinstance(output, torch.Tensor):
+        return output.detach().numpy()
+    if isinstance(output, paddle.Tensor):
+        return output.numpy()
+    return first_tensor(output.logits if hasattr(output, "logits") else output[0])
+
+
+@pytest.mark.filterwarnings("ignore:Using a non-tuple sequence:UserWarning")  # transformers' Funnel, in torch 2.13
+@pytest.mark.parametrize(("model", "name", "paddle_name"), HEADS, ids=NAMES)
+def test_paddlenlp_loads_what_we_write_and_computes_the_same(tmp_path, paddlenlp, reports, model, name, paddle_name):
+    module = saved(tmp_path / "hf", model, name)
+    run(model, tmp_path / "hf", tmp_path / "nlp", "paddlenlp")
+    loaded = paddlenlp(model, paddle_name).from_pretrained(str(tmp_path / "nlp"))
+    loaded.eval()
+    assert [[list(keys) for keys in report] for report in reports] == [[[], [], []]]
+    numbers = ids(name)
+    expected = first_tensor(module(torch.from_numpy(numbers), return_dict=False))
+    options = {"return_dict": True} if model == "funnel" else {}  # its Funnel cannot do without
+    actual = first_tensor(loaded(paddle.to_tensor(numbers), **options))
+    assert actual.shape == expected.shape
+    np.testing.assert_allclose(actual, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize(("model", "name", "paddle_name"), HEADS, ids=NAMES)
+def test_what_paddlenlp_saves_comes_back_to_transformers(tmp_path, paddlenlp, model, name, paddle_name):
+    module = saved(tmp_path / "hf", model, name)
+    run(model, tmp_path / "hf", tmp_path / "nlp", "paddlenlp")
+    loaded = paddlenlp(model, paddle_name).from_pretrained(str(tmp_path / "nlp"))
+    loaded.save_pretrained(str(tmp_path / "resaved"))
+    checkpoint = open_checkpoint(tmp_path / "resaved")
+    assert checkpoint.layout == "paddlenlp"
+    assert checkpoint.config["architectures"] == [paddle_name]
+    run(model, tmp_path / "resaved", tmp_path / "back", "transformers")
+    assert_same(read_all(open_checkpoint(tmp_path / "back")), numpy_state(module))
+
+
+def test_an_older_paddlenlp_configuration_is_understood(tmp_path):
+    module = saved(tmp_path / "hf", "electra", "ElectraForQuestionAnswering")
+    run("electra", tmp_path / "hf", tmp_path / "nlp", "paddlenlp")
+    inner = {"vocab_size": 61, "hidden_size": 20, "init_class": "ElectraModel"}
+    old = {"init_args": [inner], "init_class": "ElectraForQuestionAnswering", "num_classes": 2}
+    (tmp_path / "nlp/config.json").unlink()
+    (tmp_path / "nlp/model_config.json").write_text(json.dumps(old))
+    flat = {"vocab_size": 61, "hidden_size": 20, "num_classes": 2, "architectures": ["ElectraForQuestionAnswering"]}
+    assert open_checkpoint(tmp_path / "nlp").config == flat
+    run("electra", tmp_path / "nlp", tmp_path / "back", "torch")
+    assert json.loads((tmp_path / "back/config.json").read_text()) == flat
+    assert_same(read_all(open_checkpoint(tmp_path / "back")), numpy_state(module))
