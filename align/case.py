@@ -113,20 +113,20 @@ def _stored(case: Case, shapes: Mapping[str, tuple[int, ...]], owned: Mapping[st
     assert case.checkpoint is not None
     checkpoint = _open(case.checkpoint)
     try:
-        plan = convert.table(case.model, checkpoint.layout, "torch").plan(checkpoint.shapes)
+        plan = convert.table(case.model, checkpoint.layout, "torch", checkpoint.config).plan(checkpoint.shapes)
         convert.check_state(plan.target_shapes, shapes, str(case.checkpoint))
         checkpoint.check_finite()
         for name, value in plan.convert(lambda name: checkpoint.read(name, dtype="float32")):
             if name in owned:
                 yield name, value
-    except (convert.CheckpointError, convert.MappingError) as error:
+    except convert.ConvertError as error:
         raise _refused(error) from error
 
 
 def _open(directory: Path) -> Any:
     try:
         return convert.open_checkpoint(directory)
-    except convert.CheckpointError as error:
+    except convert.ConvertError as error:
         raise _refused(error) from error
 
 

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "models_torch": {"torch"},
     "models_paddle": {"paddle"},
     "fake_data": {"numpy", "tokenizers"},
-    "convert": {"numpy", "safetensors", "rich"},
+    "convert": {"numpy", "rich"},
     "align": {"numpy", "rich", "convert", "fake_data"},
 }
 EXTRA = {"align/backends/torch.py": {"torch"}, "align/backends/paddle.py": {"paddle"}}

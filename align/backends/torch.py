@@ -44,7 +44,7 @@ class TorchBackend:
 
     def set_value(self, tensor: torch.Tensor, value: np.ndarray) -> None:
         with torch.no_grad():
-            tensor.copy_(torch.from_numpy(np.array(value)))
+            tensor.copy_(_tensor(value))
 
     def is_tensor(self, value: Any) -> bool:
         return isinstance(value, torch.Tensor)
@@ -56,14 +56,19 @@ class TorchBackend:
         return tensor.detach().cpu().numpy()
 
     def tap(self, tensor: torch.Tensor, substitute: np.ndarray | None, differentiable: bool) -> torch.Tensor:
-        value = tensor.detach() if substitute is None else torch.from_numpy(np.array(substitute))
+        value = tensor.detach() if substitute is None else _tensor(substitute)
         # The clone is no leaf, so code that works in place on its input still may.
         return value.requires_grad_().clone() if differentiable and value.is_floating_point() else value
 
     def forward(self, model: torch.nn.Module, batch: Mapping[str, np.ndarray]) -> Any:
-        tensors = {name: torch.from_numpy(np.array(value)) for name, value in batch.items()}
+        tensors = {name: _tensor(value) for name, value in batch.items()}
         with torch.enable_grad():
             return model(**tensors)
+
+
+def _tensor(array: np.ndarray) -> torch.Tensor:
+    """The array as a tensor that may be written to: a copy if the array may not (a record's, say)."""
+    return torch.from_numpy(array if array.flags.writeable and array.flags.c_contiguous else np.array(array))
 
 
 BACKEND = TorchBackend()

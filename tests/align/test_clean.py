@@ -1,0 +1,69 @@
+"""No false alarm: 208 clean cases over tasks, seeds and shapes, and some that are badly conditioned."""
+
+import dataclasses
+
+import pytest
+
+from align import registry
+from align.case import resolve
+from align.client import InProcessClient
+from align.compare import judge_case
+from align.progress import Steps
+
+# Batch and length of the cases of one task: a batch of one, lengths of 4 and around powers of two, odd and even.
+SHAPES = [(1, 4), (1, 31), (2, 5), (2, 8), (3, 7), (3, 16), (4, 9), (5, 12), (5, 33), (6, 17), (7, 15), (8, 6), (9, 21)]
+CASES = [
+    (model, task, seed, *shape)
+    for model in ("electra", "funnel")
+    for task in registry.architecture(model).tasks
+    for seed, shape in enumerate(SHAPES)
+]
+
+# As deep as the largest published checkpoints, with weights of trained scale: errors grow from layer to layer.
+DEEP = {"electra": {"num_hidden_layers": 24}, "funnel": {"block_sizes": [10, 10, 10], "block_repeats": [1, 1, 1]}}
+
+# The other ways to compute each architecture.
+OPTIONS = [
+    ("funnel", {"attention_type": "factorized"}),
+    ("funnel", {"pooling_type": "max"}),
+    ("funnel", {"separate_cls": False}),
+    ("funnel", {"truncate_seq": False}),
+    ("funnel", {"pool_q_only": False}),
+    ("funnel", {"mask_pooling": "pad"}),
+    ("electra", {"hidden_act": "gelu_new"}),
+    ("electra", {"embedding_size": 40}),
+]
+
+
+def judge(case):
+    return judge_case(case, InProcessClient("torch"), InProcessClient("paddle"), Steps())
+
+
+def assert_green(report):
+    assert report.passed, str(report)
+    assert report.stages[0].notes == []
+    assert report.stages[0].worst.ratio < 0.1, str(report)
+
+
+def changed(case, options):
+    return dataclasses.replace(case, raw_config={**case.raw_config, **options})
+
+
+def test_there_are_enough_cases():
+    assert len(CASES) >= 200
+
+
+@pytest.mark.parametrize(("model", "task", "seed", "batch_size", "length"), CASES)
+def test_clean_cases_are_green(model, task, seed, batch_size, length):
+    assert_green(judge(resolve(model, task, seed=seed, batch_size=batch_size, length=length)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("model", DEEP)
+def test_deep_clean_cases_are_green(model, seed):
+    assert_green(judge(changed(resolve(model, seed=seed, batch_size=3, length=11), DEEP[model])))
+
+
+@pytest.mark.parametrize(("model", "options"), OPTIONS, ids=str)
+def test_options_are_green(model, options):
+    assert_green(judge(changed(resolve(model), options)))
