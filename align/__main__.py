@@ -170,13 +170,15 @@ def _check_writable(options: argparse.Namespace) -> None:
 
 
 def _list() -> int:
+    from align.text import terminal
+
     table = Table(title="registered models", title_justify="left", show_lines=True)
     for column in ("model", "tasks (the first is the default)", "variants"):
         table.add_column(column, overflow="fold")
     for name in registry.names():
         found = registry.architecture(name)
         table.add_row(f"[bold]{name}[/bold]\n{found.summary}", "\n".join(found.tasks), "\n".join(found.variants))
-    Console().print(table)
+    terminal().print(table)
     return PARITY
 
 

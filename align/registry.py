@@ -49,7 +49,7 @@ def architecture(name: str) -> Architecture:
     """
     known(name, names(), "model")
     tree = ast.parse((_ROOT / "models_torch" / f"{name}.py").read_text(encoding="utf-8"))
-    summary = (ast.get_docstring(tree) or "").partition("\n")[0]
+    summary = (ast.get_docstring(tree) or "").partition("\n")[0].partition(", in PyTorch")[0]
     return Architecture(name, summary, _literal(tree, "TASKS"), _literal(tree, "VARIANTS"))
 
 
