@@ -7,6 +7,7 @@ batch)` compares two live modules. Importing this package imports neither framew
 
 from align.compare import assert_parity, compare
 from align.errors import CannotCompareError
-from align.report import Report, StageReport
+from align.report import Report
+from align.stage import StageReport
 
 __all__ = ["CannotCompareError", "Report", "StageReport", "assert_parity", "compare"]

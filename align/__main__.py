@@ -148,9 +148,9 @@ def _stage(options: argparse.Namespace) -> int:
     if options.out:
         report.save(options.out)
     if options.quiet:
-        terminal().print(headline(report), soft_wrap=True)
+        terminal().print(headline(report.stages), soft_wrap=True)
     else:
-        show(report, terminal(), options.verbose)
+        show(report.case, report.environment, report.stages, terminal(), options.verbose)
     return PARITY if report.passed else NO_PARITY
 
 

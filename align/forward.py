@@ -19,7 +19,7 @@ from align.errors import CannotCompareError
 from align.harmless import excuse
 from align.progress import Steps
 from align.record import Record
-from align.report import FreeRun, StageReport
+from align.stage import FreeRun, StageReport
 from align.verdict import GROSS_FLOAT32, EdgeVerdict, judge, noise_floor
 
 _PERTURBED_RUNS = (1, 2)

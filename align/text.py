@@ -2,7 +2,8 @@
 
 import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -10,17 +11,18 @@ from rich.table import Table
 from rich.text import Text
 
 from align.edges import ROOT, module_of
-from align.report import FreeRun, Report, StageReport
+from align.stage import FreeRun, StageReport
 from align.verdict import EdgeVerdict
 
 WIDTH = 110
 _SHOWN = 5
+Facts = Mapping[str, Any]
 
 
-def render(report: Report, verbose: bool = False) -> str:
-    """The report as plain text."""
+def render(case: Facts, environment: Facts, stages: Sequence[StageReport]) -> str:
+    """A report as plain text."""
     stream = io.StringIO()
-    show(report, Console(file=stream, width=WIDTH, color_system=None), verbose)
+    show(case, environment, stages, Console(file=stream, width=WIDTH, color_system=None))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
 
 
@@ -29,29 +31,30 @@ def terminal() -> Console:
     return Console(width=None if sys.stdout.isatty() else WIDTH)
 
 
-def show(report: Report, console: Console, verbose: bool = False) -> None:
-    """Print the whole report."""
-    case = report.case
+def show(
+    case: Facts, environment: Facts, stages: Sequence[StageReport], console: Console, verbose: bool = False
+) -> None:
+    """Print a report; with `verbose` every edge, not only those nearest to their limit."""
     title = " ".join(str(case[key]) for key in ("model", "task", "variant") if key in case)
-    versions = " against ".join(
-        str(report.environment[key]) for key in ("torch", "paddle") if key in report.environment
-    )
+    versions = " against ".join(str(environment[key]) for key in ("torch", "paddle") if key in environment)
     console.print(f"[bold]{escape(title)}[/bold]  seed {case.get('seed', 0)}  ({escape(versions)})", highlight=False)
-    for stage in report.stages:
+    for stage in stages:
         _show_stage(stage, console, verbose)
-    console.print(headline(report), highlight=False)
+    console.print(headline(stages), highlight=False)
 
 
-def headline(report: Report) -> Text:
+def headline(stages: Sequence[StageReport]) -> Text:
     """The verdict in one line."""
-    if report.passed:
-        worst = max((s.worst.ratio for s in report.stages if s.worst), default=0.0)
-        count = sum(len(s.verdicts) for s in report.stages)
-        return Text(f"PARITY: {count} comparisons agree; the worst stands at {worst:.2g} of its limit", style="green")
-    if not report.blame:
-        return Text("NO VERDICT: nothing was compared", style="red")
-    first = report.blame[0]
-    return Text(f"NO PARITY: first divergence at {report.first_divergence}, blamed on {first.module}", style="red")
+    blame = next((stage.blame[0] for stage in stages if stage.blame), None)
+    if blame is not None:
+        return Text(f"NO PARITY: first divergence at {blame.edge}, blamed on {blame.module}", style="red")
+    verdicts = [verdict for stage in stages for verdict in stage.verdicts]
+    if not all(stage.passed for stage in stages) or not verdicts:
+        return Text("NO PARITY: nothing was compared", style="red")
+    agreeing = [verdict.ratio for verdict in verdicts if verdict.passed]
+    others = len(verdicts) - len(agreeing)
+    count = f"{len(agreeing)} comparisons agree" + (f", {others} differ harmlessly" if others else "")
+    return Text(f"PARITY: {count}; the worst stands at {max(agreeing, default=0.0):.2g} of its limit", style="green")
 
 
 def _show_stage(stage: StageReport, console: Console, verbose: bool) -> None:

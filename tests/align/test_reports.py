@@ -9,7 +9,8 @@ import pytest
 from align.blame import findings
 from align.difference import difference
 from align.harmless import excuse
-from align.report import FreeRun, Report, StageReport, write_json
+from align.report import Report, write_json
+from align.stage import FreeRun, StageReport
 from align.verdict import EdgeVerdict, limit_of
 
 ENVIRONMENT = {"torch": "torch 2.13.0", "paddle": "paddle 3.3.1"}

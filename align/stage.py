@@ -1,0 +1,91 @@
+"""What one stage found: plain data whose verdict is derived from the recorded numbers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from align.blame import Finding
+from align.difference import Difference, difference
+from align.edges import is_input
+from align.files import whole
+from align.verdict import EdgeVerdict
+
+
+@dataclass(frozen=True)
+class FreeRun:
+    """Both models in float32 from end to end, nothing substituted: the differences that reproductions publish.
+
+    `expected` and `actual` hold what each module of either side returned.
+    """
+
+    expected: Mapping[str, np.ndarray]
+    actual: Mapping[str, np.ndarray]
+    differences: Mapping[str, Difference]
+
+    @classmethod
+    def of(cls, expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]) -> Self:
+        edges = [edge for edge in expected if not is_input(edge) and edge in actual]
+        return cls(expected, actual, {edge: difference(expected[edge], actual[edge]) for edge in edges})
+
+    def as_json(self) -> list[dict[str, Any]]:
+        return [
+            {
+                "name": edge,
+                "mean_abs": d.mean_abs,
+                "max_abs": d.max_abs,
+                "rms": d.rms,
+                "scale": d.scale,
+                "status": d.status,
+            }
+            for edge, d in self.differences.items()
+        ]
+
+    def save_reprod_log(self, folder: Path) -> None:
+        """Write `forward_torch.npy` and `forward_paddle.npy`, the files that reprod_log's diff helper reads."""
+        for side, arrays in (("torch", self.expected), ("paddle", self.actual)):
+            values = {edge: np.array(arrays[edge]) for edge in self.differences}
+            with whole(folder / f"forward_{side}.npy") as path, path.open("wb") as file:
+                np.save(file, np.array(values, dtype=object), allow_pickle=True)
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """The verdict on one stage. `blame` are the findings that stand; `notes` what was found harmless."""
+
+    stage: str
+    seconds: float
+    verdicts: Sequence[EdgeVerdict]
+    blame: Sequence[Finding] = ()
+    notes: Sequence[str] = ()
+    blind: Sequence[str] = ()
+    free_run: FreeRun | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Nothing is blamed, and something was compared."""
+        return bool(self.verdicts) and not self.blame
+
+    @property
+    def first_divergence(self) -> str | None:
+        return self.blame[0].edge if self.blame else None
+
+    @property
+    def worst(self) -> EdgeVerdict | None:
+        """The edge nearest to its limit, or furthest beyond it."""
+        return max(self.verdicts, key=lambda v: (v.difference.status != "ok", v.ratio), default=None)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "stage": self.stage,
+            "passed": self.passed,
+            "seconds": self.seconds,
+            "first_divergence": self.first_divergence,
+            "blame": [f.as_json() for f in self.blame],
+            "notes": list(self.notes),
+            "blind_to": list(self.blind),
+            "diffs": [v.as_json() for v in self.verdicts],
+            "float32_end_to_end": self.free_run.as_json() if self.free_run else [],
+        }
