@@ -12,10 +12,11 @@ import numpy as np
 from align.case import PROBES, Case, make_batch, write_weights
 from align.client import Client, InProcessClient, WorkerClient
 from align.errors import CannotCompareError
-from align.forward import Pair, forward_stage
+from align.forward import forward_stage
 from align.progress import Steps
 from align.record import write_record
 from align.report import Report
+from align.trial import Pair
 
 
 @dataclass(frozen=True)

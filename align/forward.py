@@ -13,28 +13,12 @@ from typing import Any
 
 from align.blame import Finding, findings, trace_conventions
 from align.blindness import Sight, sight
-from align.client import Client
-from align.edges import module_of
-from align.errors import CannotCompareError
+from align.edges import ROOT, module_of
 from align.harmless import excuse
-from align.progress import Steps
 from align.record import Record
 from align.stage import FreeRun, StageReport
-from align.verdict import GROSS_FLOAT32, EdgeVerdict, judge, noise_floor
-
-_PERTURBED_RUNS = (1, 2)
-
-
-@dataclass
-class Pair:
-    """Both sides at work on one case: the two sessions, the files of the case, and what each says of its model."""
-
-    torch: Client
-    paddle: Client
-    folder: Path
-    batch: Path
-    descriptions: Mapping[str, Mapping[str, Any]]
-    steps: Steps
+from align.trial import Pair, Trial
+from align.verdict import GROSS_FLOAT32, EdgeVerdict, blurred, judge
 
 
 @dataclass
@@ -50,21 +34,26 @@ class Probe:
 
 
 def forward_stage(pair: Pair, probes: Mapping[str, Path | None], model: str | None) -> StageReport:
-    """Judge the forward pass on every probe: name → weights record, or None for the weights that the live models
-    have.
-    """
+    """Judge the forward pass on every probe: name → weights record, or None for the weights that live models have."""
     started = time.perf_counter()
     results = [_judge_probe(pair, name, weights, model) for name, weights in probes.items()]
-    sights = [result.sight for result in results]
+    verdicts = [verdict for result in results for verdict in result.verdicts]
     return StageReport(
         stage="forward",
         seconds=time.perf_counter() - started,
-        verdicts=[v for r in results for v in r.verdicts],
+        verdicts=verdicts,
         blame=_merge(results),
         notes=list(dict.fromkeys(note for r in results for note in r.notes)),
-        blind=[kind for kind in sights[0].kinds if not any(kind in s.seen for s in sights)] if sights else [],
+        blind=_blind([result.sight for result in results], verdicts),
         free_run=results[0].free_run,
     )
+
+
+def _blind(sights: Sequence[Sight], verdicts: Sequence[EdgeVerdict]) -> list[str]:
+    """What no probe of this run could have shown."""
+    kinds = dict.fromkeys(kind for s in sights for kind in s.kinds)
+    unseen = [kind for kind in kinds if not any(kind in s.seen for s in sights)]
+    return unseen + [f"differences under {size:.0e} at {name} (noise)" for name, size in blurred(verdicts).items()]
 
 
 def _merge(results: Sequence[Probe]) -> list[Finding]:
@@ -77,7 +66,7 @@ def _merge(results: Sequence[Probe]) -> list[Finding]:
 
 
 def _judge_probe(pair: Pair, name: str, weights: Path | None, model: str | None) -> Probe:
-    trial = _Trial(pair, name, "float64")
+    trial = Trial(pair, name, "float64")
     problems = trial.load(weights, model) if weights is not None else []
     trial.record()
     replay, noise = trial.replay()
@@ -98,73 +87,8 @@ def _raised(error: Mapping[str, str], probe: str) -> Finding:
     )
 
 
-class _Trial:
-    """One probe's passes. Calls go to both workers at once where neither waits for the other."""
-
-    def __init__(self, pair: Pair, probe: str, dtype: str) -> None:
-        self._pair = pair
-        self._dtype = dtype
-        self._path = pair.folder / f"{probe}-{dtype}.rec"
-        self.probe = probe
-        self.reference: Record
-
-    def load(self, weights: Path, model: str | None) -> list[str]:
-        with self._pair.steps.step(f"{self.probe}: loading weights"):
-            pending = [
-                side.submit("load", weights=str(weights), model=model) for side in (self._pair.torch, self._pair.paddle)
-            ]
-            return [line for answer in pending for line in answer.result()]
-
-    def weights(self, given: Path | None) -> Record:
-        """The reference's weights: those given, or the live model's own."""
-        path = given or self._pair.folder / "weights.rec"
-        if given is None:
-            self._pair.torch.submit("export", out=str(path)).result()
-        return Record(path)
-
-    def record(self) -> None:
-        steps, pair = self._pair.steps, self._pair
-        with steps.step(f"{self.probe}: torch, {self._dtype}, recorded") as moved:
-            facts = pair.torch.submit("record", batch=str(pair.batch), dtype=self._dtype, out=str(self._path)).result(
-                moved
-            )
-        if facts["error"]:
-            raise CannotCompareError(
-                f"the torch model raised in {facts['error']['module']}: {facts['error']['message']}"
-            )
-        self.reference = Record(self._path)
-        steps.calls = sum(":out" in edge for edge in self.reference)
-
-    def replay(
-        self, native: frozenset[str] = frozenset(), constants: bool = False, masks: bool = False, noise: bool = True
-    ) -> tuple[dict[str, Any], dict[str, float]]:
-        """The port's replay and, beside it, the reference's perturbed ones."""
-        seeds = _PERTURBED_RUNS if noise else ()
-        ask: dict[str, Any] = {"batch": str(self._pair.batch), "reference": str(self._path), "native": sorted(native)}
-        actual = self._pair.paddle.submit("replay", dtype=self._dtype, constants=constants, masks=masks, **ask)
-        floors = [self._pair.torch.submit("replay", dtype=self._dtype, perturb=seed, **ask) for seed in seeds]
-        with self._pair.steps.step(f"{self.probe}: paddle, {self._dtype}, replayed") as moved:
-            replay = actual.result(moved)
-        with self._pair.steps.step(f"{self.probe}: torch, noise floor") as moved:
-            return replay, noise_floor([floor.result(moved) for floor in floors])
-
-    def rounding_error(self) -> dict[str, float]:
-        """The reference's own rounding error at every edge: float64 on this record's inputs, against the record."""
-        ask = {"batch": str(self._pair.batch), "reference": str(self._path)}
-        with self._pair.steps.step(f"{self.probe}: torch, float64 on float32's inputs") as moved:
-            return noise_floor([self._pair.torch.submit("replay", dtype="float64", **ask).result(moved)])
-
-    def free_run(self) -> FreeRun:
-        """The port from end to end on its own values, against this record."""
-        path = self._pair.folder / "paddle-free.rec"
-        with self._pair.steps.step(f"{self.probe}: paddle, {self._dtype}, end to end") as moved:
-            ask = {"batch": str(self._pair.batch), "dtype": self._dtype, "out": str(path)}
-            self._pair.paddle.submit("record", **ask).result(moved)
-        return FreeRun.of(self.reference, Record(path))
-
-
 def _blame(
-    trial: _Trial, probe: Probe, replay: Mapping[str, Any], noise: Mapping[str, float], problems: Sequence[str]
+    trial: Trial, probe: Probe, replay: Mapping[str, Any], noise: Mapping[str, float], problems: Sequence[str]
 ) -> None:
     """Fill in the probe's findings and notes."""
     found = findings(probe.verdicts)
@@ -183,7 +107,7 @@ def _blame(
 def _misfit(problem: str, probe: str) -> Finding:
     name = problem.partition(":")[0]
     return Finding(
-        name.rpartition(".")[0] or "<root>", f"parameter {problem}", f"{name.rpartition('.')[0]}:out", {"probe": probe}
+        name.rpartition(".")[0] or ROOT, f"parameter {problem}", f"{name.rpartition('.')[0]}:out", {"probe": probe}
     )
 
 
@@ -191,9 +115,9 @@ def _structural(probe: Probe, replay: Mapping[str, Any]) -> list[Finding]:
     """Modules that ran on one side only: a note, unless what the model returns is concerned."""
     found = []
     for side, edges in (("torch", replay["missing"]), ("paddle", replay["unexpected"])):
-        outputs = [edge for edge in edges if module_of(edge) == "<root>" and ":out" in edge]
+        outputs = [edge for edge in edges if module_of(edge) == ROOT and ":out" in edge]
         found += [
-            Finding("<root>", f"only the {side} model returns {e.partition(':')[2]}", e, {"probe": probe.name})
+            Finding(ROOT, f"only the {side} model returns {e.partition(':')[2]}", e, {"probe": probe.name})
             for e in outputs
         ]
         modules = list(dict.fromkeys(module_of(edge) for edge in edges if edge not in outputs))
@@ -204,9 +128,9 @@ def _structural(probe: Probe, replay: Mapping[str, Any]) -> list[Finding]:
     return found
 
 
-def _float32_leg(trial64: _Trial, probe: Probe) -> None:
+def _float32_leg(trial64: Trial, probe: Probe) -> None:
     """Judge the port's float32 numerics, and with them the float32 islands of the float64 run."""
-    trial = _Trial(trial64._pair, trial64.probe, "float32")
+    trial = Trial(trial64.pair, trial64.probe, "float32")
     trial.record()
     replay, _ = trial.replay(noise=False)
     errors = trial.rounding_error()

@@ -8,14 +8,16 @@ inputs.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from align.difference import Difference
-from align.edges import ROOT, is_input, module_of
+from align.edges import is_input, module_of
 
 K = 64.0
 TAU = 1e-12
 K_FLOAT32 = 32.0
+BLURRED = 1e-6
 _ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24}
 # A float32 value that has lost more than half of its 24 digits where the reference has not is no matter of rounding.
 GROSS_FLOAT32 = 2.0**-12
@@ -44,7 +46,8 @@ class EdgeVerdict:
 
     @property
     def passed(self) -> bool:
-        return self.difference.status == "ok" and self.ratio <= 1
+        """Within the limit. Where the reference is so ill-conditioned that there is no limit, nothing passes."""
+        return self.difference.status == "ok" and self.ratio <= 1 and isfinite(self.limit)
 
     @property
     def status(self) -> str:
@@ -55,6 +58,11 @@ class EdgeVerdict:
     @property
     def relative(self) -> float:
         return self.difference.max_abs / self.difference.scale if self.difference.scale else float("inf")
+
+    @property
+    def resolution(self) -> float:
+        """The smallest difference that fails here, relative to the largest expected value."""
+        return self.limit / self.difference.scale if self.difference.scale else 0.0
 
     @property
     def piece(self) -> str:
@@ -118,6 +126,9 @@ def noise_floor(runs: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     return floor
 
 
-def root_outputs(verdicts: Iterable[EdgeVerdict]) -> list[EdgeVerdict]:
-    """The verdicts on what the model returns."""
-    return [v for v in verdicts if module_of(v.name) == ROOT and not is_input(v.name)]
+def blurred(verdicts: Iterable[EdgeVerdict]) -> dict[str, float]:
+    """Edges so badly conditioned in every probe that differences of a millionth pass, with their resolution."""
+    finest: dict[str, float] = {}
+    for v in verdicts:
+        finest[v.name] = min(finest.get(v.name, float("inf")), v.resolution)
+    return {name: resolution for name, resolution in finest.items() if resolution > BLURRED}

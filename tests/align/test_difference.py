@@ -77,6 +77,11 @@ def test_an_infinite_or_undefined_noise_floor_does_not_excuse_a_nan():
     assert not verdict(expected, actual, noise=math.inf).passed
 
 
+def test_where_there_is_no_limit_nothing_passes():
+    assert not verdict(RAMP, RAMP, noise=math.inf).passed
+    assert not verdict(RAMP, RAMP, noise=math.nan).passed
+
+
 def test_integers_must_be_equal():
     ids = np.arange(6).reshape(2, 3)
     wrong = ids.copy()

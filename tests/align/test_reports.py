@@ -11,7 +11,7 @@ from align.difference import difference
 from align.harmless import excuse
 from align.report import Report, write_json
 from align.stage import FreeRun, StageReport
-from align.verdict import EdgeVerdict, limit_of
+from align.verdict import EdgeVerdict, blurred, limit_of
 
 ENVIRONMENT = {"torch": "torch 2.13.0", "paddle": "paddle 3.3.1"}
 
@@ -108,3 +108,9 @@ def test_reprod_log_reads_what_we_write(tmp_path):
     assert list(loaded[0]) == ["<root>:out.logits"]
     helper.compare_info(*loaded)
     assert helper.diff_dict["<root>:out.logits"]["mean"] == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_edges_blurred_by_noise_in_every_probe_are_named():
+    sharp, blunt = edge("a:out"), edge("a:out", noise=1e-5)
+    assert blurred([sharp, blunt]) == {}
+    assert list(blurred([blunt, blunt])) == ["a:out"]

@@ -304,3 +304,11 @@ def test_the_reference_that_raises_cannot_be_compared(reference, port):
     with pytest.raises(align.CannotCompareError, match="torch model raised in embedding"):
         align.compare(reference, port, toy.batch() | {"input_ids": np.full((3, 7), toy.VOCABULARY)})
     assert "forward" not in vars(reference.block)
+
+
+def test_a_reference_that_is_nan_everywhere_proves_nothing(reference, port):
+    """NaN agrees with NaN: a comparison of nothing is refused."""
+    broken = toy.TorchNet()
+    torch.nn.init.constant_(broken.embedding.weight, float("nan"))
+    with pytest.raises(align.CannotCompareError, match=r"no finite value in out\.logits"):
+        align.compare(broken, copy_weights(broken, port), toy.batch())

@@ -1,0 +1,108 @@
+"""The passes that a verdict is made of: one pair, one probe, one dtype."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from align.client import Client
+from align.edges import ROOT, is_input, module_of
+from align.errors import CannotCompareError
+from align.progress import Steps
+from align.record import Record
+from align.stage import FreeRun
+from align.verdict import noise_floor
+
+_PERTURBED_RUNS = (1, 2)
+
+
+@dataclass
+class Pair:
+    """Both sides at work on one case: the two sessions, the files of the case, and what each says of its model."""
+
+    torch: Client
+    paddle: Client
+    folder: Path
+    batch: Path
+    descriptions: Mapping[str, Mapping[str, Any]]
+    steps: Steps
+
+
+class Trial:
+    """One probe's passes. Calls go to both workers at once where neither waits for the other."""
+
+    def __init__(self, pair: Pair, probe: str, dtype: str) -> None:
+        self.pair = pair
+        self._dtype = dtype
+        self._path = pair.folder / f"{probe}-{dtype}.rec"
+        self.probe = probe
+        self.reference: Record
+
+    def load(self, weights: Path, model: str | None) -> list[str]:
+        with self.pair.steps.step(f"{self.probe}: loading weights"):
+            pending = [
+                side.submit("load", weights=str(weights), model=model) for side in (self.pair.torch, self.pair.paddle)
+            ]
+            return [line for answer in pending for line in answer.result()]
+
+    def weights(self, given: Path | None) -> Record:
+        """The reference's weights: those given, or the live model's own."""
+        path = given or self.pair.folder / "weights.rec"
+        if given is None:
+            self.pair.torch.submit("export", out=str(path)).result()
+        return Record(path)
+
+    def record(self) -> None:
+        steps, pair = self.pair.steps, self.pair
+        with steps.step(f"{self.probe}: torch, {self._dtype}, recorded") as moved:
+            facts = pair.torch.submit("record", batch=str(pair.batch), dtype=self._dtype, out=str(self._path)).result(
+                moved
+            )
+        if facts["error"]:
+            raise CannotCompareError(
+                f"the torch model raised in {facts['error']['module']}: {facts['error']['message']}"
+            )
+        self.reference = Record(self._path)
+        _check_finite(self.reference)
+        steps.calls = sum(":out" in edge for edge in self.reference)
+
+    def replay(
+        self, native: frozenset[str] = frozenset(), constants: bool = False, masks: bool = False, noise: bool = True
+    ) -> tuple[dict[str, Any], dict[str, float]]:
+        """The port's replay and, beside it, the reference's perturbed ones."""
+        seeds = _PERTURBED_RUNS if noise else ()
+        ask: dict[str, Any] = {"batch": str(self.pair.batch), "reference": str(self._path), "native": sorted(native)}
+        actual = self.pair.paddle.submit("replay", dtype=self._dtype, constants=constants, masks=masks, **ask)
+        floors = [self.pair.torch.submit("replay", dtype=self._dtype, perturb=seed, **ask) for seed in seeds]
+        with self.pair.steps.step(f"{self.probe}: paddle, {self._dtype}, replayed") as moved:
+            replay = actual.result(moved)
+        with self.pair.steps.step(f"{self.probe}: torch, noise floor") as moved:
+            return replay, noise_floor([floor.result(moved) for floor in floors])
+
+    def rounding_error(self) -> dict[str, float]:
+        """The reference's own rounding error at every edge: float64 on this record's inputs, against the record."""
+        ask = {"batch": str(self.pair.batch), "reference": str(self._path)}
+        with self.pair.steps.step(f"{self.probe}: torch, float64 on float32's inputs") as moved:
+            return noise_floor([self.pair.torch.submit("replay", dtype="float64", **ask).result(moved)])
+
+    def free_run(self) -> FreeRun:
+        """The port from end to end on its own values, against this record."""
+        path = self.pair.folder / "paddle-free.rec"
+        with self.pair.steps.step(f"{self.probe}: paddle, {self._dtype}, end to end") as moved:
+            ask = {"batch": str(self.pair.batch), "dtype": self._dtype, "out": str(path)}
+            self.pair.paddle.submit("record", **ask).result(moved)
+        return FreeRun.of(self.reference, Record(path))
+
+
+def _check_finite(reference: Record) -> None:
+    """Refuse a reference that returns nothing finite: NaN agrees with NaN, and that proves nothing."""
+    for edge in reference:
+        if module_of(edge) == ROOT and not is_input(edge) and reference[edge].dtype.kind == "f":
+            values = reference[edge]
+            if values.size and not np.isfinite(values).any():
+                name = edge.partition(":")[2]
+                raise CannotCompareError(
+                    f"the torch model returns no finite value in {name}: look for NaN in its weights and the batch"
+                )
