@@ -5,7 +5,7 @@ when the port's constants (masks, position tables) are replaced by the reference
 the constant.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,11 +27,11 @@ class Finding:
         return {"module": self.module, "why": self.why, "evidence": {"edge": self.edge, **self.evidence}}
 
 
-def findings(verdicts: Sequence[EdgeVerdict]) -> list[Finding]:
-    """One finding per guilty module, in execution order, from the first edge that shows it."""
+def findings(failing: Sequence[EdgeVerdict]) -> list[Finding]:
+    """One finding for each guilty module, in execution order, from the first failing edge that shows it."""
     found: dict[str, Finding] = {}
-    for verdict in verdicts:
-        if not verdict.passed and verdict.piece not in found:
+    for verdict in failing:
+        if verdict.piece not in found:
             found[verdict.piece] = _finding(verdict)
     return list(found.values())
 
@@ -50,50 +50,63 @@ def _finding(verdict: EdgeVerdict) -> Finding:
     return Finding(verdict.piece, f"{where}{target} ({verdict.name}): {why}", verdict.name, evidence, verdict.relative)
 
 
-def trace_conventions(
-    found: Sequence[Finding],
-    replay: Mapping[str, Any],
-    with_constants: Sequence[EdgeVerdict],
-    with_all: Sequence[EdgeVerdict],
-) -> list[Finding]:
-    """Re-blame what the reference's own conventions cure.
+Guilty = Callable[[int, bool], set[str]]
 
-    `with_constants` are the verdicts of a replay on the reference's constants, `with_all` of one on its masked scores
-    as well. What the first cures is blamed on the module that made the constant, what only the second cures on the
-    module that made the scores.
+
+def trace_conventions(found: Sequence[Finding], replay: Mapping[str, Any], guilty: Guilty) -> list[Finding]:
+    """Re-blame what the reference's own conventions cure, on the module that made the port's.
+
+    `guilty(n, masks)` replays with the first `n` constants, and with `masks` the masked scores, of the reference, and
+    says which modules are still at fault. The origin of a bad constant is the first that has to be replaced.
     """
-    guilty_still = [{v.piece for v in verdicts if not v.passed} for verdicts in (with_constants, with_all)]
+    candidates = list(replay["own_constants"].items())
+    cured = _cured(found, guilty, candidates[-1][1] + 1) if candidates else []
+    moved: dict[Finding, Finding] = {}
+    while cured:
+        edge, group = _first_cure(cured, candidates, guilty)
+        moved |= {finding: _blame_maker(finding, edge, replay) for finding in group}
+        cured = [finding for finding in cured if finding not in group]
+    left = [finding for finding in found if finding not in moved]
+    if left and replay["own_masks"]:
+        everything = candidates[-1][1] + 1 if candidates else 0
+        for finding in _cured(left, lambda n, _: guilty(n, True), everything):
+            entrance = _mask_into(finding.module, replay)
+            if entrance is not None:
+                moved[finding] = _blame_maker(finding, entrance, replay)
     traced: dict[str, Finding] = {}
     for finding in found:
-        if finding.module not in guilty_still[0]:
-            finding = _blame_maker(finding, _constant_origin(finding.module, replay), replay)
-        elif finding.module not in guilty_still[1]:
-            finding = _blame_maker(finding, _mask_into(finding.module, replay), replay)
-        traced.setdefault(finding.module, finding)
+        now = moved.get(finding, finding)
+        traced.setdefault(now.module, now)
     return list(traced.values())
 
 
-def _blame_maker(finding: Finding, source: str | None, replay: Mapping[str, Any]) -> Finding:
+def _cured(found: Sequence[Finding], guilty: Guilty, constants: int) -> list[Finding]:
+    still = guilty(constants, False)
+    return [finding for finding in found if finding.module not in still]
+
+
+def _first_cure(
+    cured: Sequence[Finding], candidates: Sequence[tuple[str, int]], guilty: Guilty
+) -> tuple[str, list[Finding]]:
+    """The first constant whose replacement, with all before it, cures the first finding; and all it cures."""
+    low, high, group = 0, len(candidates) - 1, list(cured)
+    while low < high:
+        middle = (low + high) // 2
+        healed = _cured(cured, guilty, candidates[middle][1] + 1)
+        if cured[0] in healed:
+            high, group = middle, healed
+        else:
+            low = middle + 1
+    return candidates[high][0], group
+
+
+def _blame_maker(finding: Finding, source: str, replay: Mapping[str, Any]) -> Finding:
     """The finding moved to the module whose own code made what passes the edge `source`."""
-    if source is None:
-        return finding
     maker = replay["callers"][source] if is_input(source) else module_of(source)
-    why = f"the mask or table that it makes ({source}) is wrong; its effect shows at {finding.edge}"
+    why = f"the mask, table or number that it makes ({source}) is wrong; its effect shows at {finding.edge}"
     return Finding(maker, why, finding.edge, finding.evidence, finding.relative)
 
 
 def _mask_into(piece: str, replay: Mapping[str, Any]) -> str | None:
     """The edge by which masked scores entered `piece`."""
     return next((e for e in replay["own_masks"] if is_input(e) and module_of(e) == piece), None)
-
-
-def _constant_origin(piece: str, replay: Mapping[str, Any]) -> str | None:
-    """The first edge that carried one of the differing constants which `piece`, or who made its scores, works with."""
-    own: Mapping[str, int] = replay["own_constants"]
-    callers: Mapping[str, str] = replay["callers"]
-    scores = _mask_into(piece, replay)
-    pieces = {piece} if scores is None else {piece, callers[scores]}
-    used = {
-        checksum for edge, checksum in own.items() if (module_of(edge) if is_input(edge) else callers[edge]) in pieces
-    }
-    return next((edge for edge in callers if own.get(edge) in used), None)

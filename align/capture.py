@@ -7,10 +7,13 @@ same edges.
 
 import copy
 import inspect
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
+
+import numpy as np
 
 from align.backends import Backend
 from align.edges import ROOT, edge_name
@@ -43,9 +46,9 @@ class Capture:
         call = self._calls[module]
         caller = self._running[-1] if self._running else ROOT
         bound = inspect.signature(forward).bind(*args, **kwargs)
-        leaves = _numbered("in")
+        inputs = _Inputs(module, call)
         for key, value in bound.arguments.items():
-            bound.arguments[key] = self._tap(value, lambda _: edge_name(module, call, next(leaves)), caller)
+            bound.arguments[key] = self._tap(value, inputs, caller)
         self._running.append(module)
         try:
             output = forward(*bound.args, **bound.kwargs)
@@ -54,26 +57,94 @@ class Capture:
             raise
         self._running.pop()
         self._progress()
-        return self._tap(output, lambda path: edge_name(module, call, "out" + path), caller)
+        self._pass_changes(inputs, caller)
+        return self._tap(output, _Outputs(module, call), caller)
 
-    def _tap(self, value: Any, name: Callable[[str], str], caller: str, path: str = "") -> Any:
+    def _tap(self, value: Any, edges: "_Edges", caller: str, path: str = "") -> Any:
         if self._backend.is_tensor(value):
-            return self._tap_tensor(value, name(path), caller)
+            return self._tap_tensor(value, edges, caller, path)
+        if isinstance(value, (bool, int, float)):
+            passage = Passage(edges.literal(path), np.asarray(value), False, caller, literal=True)
+            substitute = self._sink.pass_edge(passage)
+            return value if substitute is None else type(value)(substitute.item())
         if isinstance(value, Mapping):
             tapped = copy.copy(value)
             for key, item in value.items():
-                tapped[key] = self._tap(item, name, caller, f"{path}.{key}")  # type: ignore[index]
+                tapped[key] = self._tap(item, edges, caller, f"{path}.{key}")  # type: ignore[index]
             return tapped
         if isinstance(value, (tuple, list)):
-            items = [self._tap(item, name, caller, f"{path}.{i}") for i, item in enumerate(value)]
+            items = [self._tap(item, edges, caller, f"{path}.{i}") for i, item in enumerate(value)]
             return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
         return value
 
-    def _tap_tensor(self, tensor: Any, edge: str, caller: str) -> Any:
+    def _tap_tensor(self, tensor: Any, edges: "_Edges", caller: str, path: str) -> Any:
         differentiable = self._backend.is_differentiable(tensor)
-        passage = Passage(edge, self._backend.to_numpy(tensor), differentiable, caller)
-        substitute = self._sink.pass_edge(passage)
-        return self._backend.tap(tensor, substitute, differentiable)
+        passage = Passage(edges.tensor(path), self._backend.to_numpy(tensor), differentiable, caller)
+        tapped = self._backend.tap(tensor, self._sink.pass_edge(passage), differentiable)
+        edges.given(tensor, tapped, self._backend.version_of(tapped))
+        return tapped
+
+    def _pass_changes(self, inputs: "_Inputs", caller: str) -> None:
+        """Pass what the module has changed in place, and hand the change on to the caller's own tensor."""
+        for number, (tensor, tapped, version) in enumerate(inputs.tensors):
+            if self._backend.version_of(tapped) == version:
+                continue
+            differentiable = self._backend.is_differentiable(tapped)
+            passage = Passage(inputs.after(number), self._backend.to_numpy(tapped), differentiable, caller)
+            substitute = self._sink.pass_edge(passage)
+            self._backend.set_value(tensor, passage.array if substitute is None else substitute)
+
+
+class _Edges(ABC):
+    """The names of the edges of one call."""
+
+    def __init__(self, module: str, call: int) -> None:
+        self._module = module
+        self._call = call
+
+    def _name(self, leaf: str) -> str:
+        return edge_name(self._module, self._call, leaf)
+
+    @abstractmethod
+    def tensor(self, path: str) -> str: ...
+
+    @abstractmethod
+    def literal(self, path: str) -> str: ...
+
+    def given(self, tensor: Any, tapped: Any, version: int) -> None:  # noqa: B027 — outputs need not know
+        """Told of each tensor, what went on in its place, and how often that had been changed in place."""
+
+
+class _Inputs(_Edges):
+    """Inputs are numbered, tensors and plain numbers each for themselves."""
+
+    def __init__(self, module: str, call: int) -> None:
+        super().__init__(module, call)
+        self.tensors: list[tuple[Any, Any, int]] = []
+        self._literals = 0
+
+    def tensor(self, path: str) -> str:
+        return self._name(f"in{len(self.tensors)}")
+
+    def literal(self, path: str) -> str:
+        self._literals += 1
+        return self._name(f"arg{self._literals - 1}")
+
+    def after(self, number: int) -> str:
+        return self._name(f"after{number}")
+
+    def given(self, tensor: Any, tapped: Any, version: int) -> None:
+        self.tensors.append((tensor, tapped, version))
+
+
+class _Outputs(_Edges):
+    """Outputs are named by their place in what the module returns."""
+
+    def tensor(self, path: str) -> str:
+        return self._name(f"out{path}")
+
+    def literal(self, path: str) -> str:
+        return self.tensor(path)
 
 
 def run(
@@ -114,10 +185,3 @@ def _wrapped(name: str, module: Any, capture: Capture) -> Iterator[None]:
             del module.__dict__["forward"]
         else:
             module.__dict__["forward"] = own
-
-
-def _numbered(prefix: str) -> Iterator[str]:
-    number = 0
-    while True:
-        yield f"{prefix}{number}"
-        number += 1

@@ -1,7 +1,8 @@
 """The names of edges: the tensors that enter and leave modules.
 
-An edge is named `module:in0`, `module:out`, or `module:out.logits`; a module that runs more than once names its later
-calls `module@2:in0`. The model itself is `<root>`.
+An edge is named `module:in0`, `module:out`, or `module:out.logits`. `module:arg0` is a plain number among the
+arguments, `module:after0` what an input has become if the module changed it in place. A module that runs more than
+once names its later calls `module@2:in0`. The model itself is `<root>`.
 """
 
 ROOT = "<root>"
@@ -17,9 +18,19 @@ def module_of(edge: str) -> str:
     return edge.partition(":")[0].partition("@")[0]
 
 
+def call_of(edge: str) -> str:
+    """The part of an edge's name that it shares with all edges of the same call."""
+    return edge.partition(":")[0]
+
+
 def is_input(edge: str) -> bool:
     """Whether the edge enters its module."""
-    return edge.partition(":")[2].startswith("in")
+    return edge.partition(":")[2].startswith(("in", "arg"))
+
+
+def is_change(edge: str) -> bool:
+    """Whether the edge is an input after its module has changed it in place."""
+    return edge.partition(":")[2].startswith("after")
 
 
 def ancestors(module: str) -> list[str]:

@@ -11,14 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from align.blame import Finding, findings, trace_conventions
+from align.blame import Finding
 from align.blindness import Sight, sight
-from align.edges import ROOT, module_of
-from align.harmless import excuse
+from align.diagnose import between_the_pieces, diagnose, excuse_rewrites, one_sided
+from align.edges import ROOT, is_input, module_of
 from align.record import Record
 from align.stage import FreeRun, StageReport
 from align.trial import Pair, Trial
 from align.verdict import GROSS_FLOAT32, EdgeVerdict, blurred, judge
+
+_NAMED = 8  # modules listed in one note
 
 
 @dataclass
@@ -70,80 +72,69 @@ def _judge_probe(pair: Pair, name: str, weights: Path | None, model: str | None)
     problems = trial.load(weights, model) if weights is not None else []
     trial.record()
     replay, noise = trial.replay()
-    if replay["error"]:
-        return Probe(name, judge(replay, noise, name), [_raised(replay["error"], name)])
     probe = Probe(name, judge(replay, noise, name))
-    _blame(trial, probe, replay, noise, problems)
+    misfits = [*map(_misfit, problems), *_other_outputs(trial.reference, replay)]
+    found = diagnose(trial, replay, noise, lambda verdict: not verdict.passed, misfits)
+    probe.found, excused = excuse_rewrites(trial, found)
+    probe.notes = [f"{e.finding.module}: {e.finding.why} — harmless: {e.composite} agrees as a whole" for e in excused]
+    probe.notes += _one_sided_modules(trial.reference, replay)
     probe.sight = sight(
         trial.reference, trial.weights(weights), Record(pair.batch), pair.descriptions["torch"]["kinds"]
     )
-    _float32_leg(trial, probe)
+    if not replay["error"]:
+        islands = _float32_leg(Trial(pair, name, "float32"), probe)
+        if not probe.found and not islands:
+            probe.found = between_the_pieces(trial, replay)
     return probe
 
 
-def _raised(error: Mapping[str, str], probe: str) -> Finding:
-    return Finding(
-        error["module"], f"the paddle model raised {error['message']}", f"{error['module']}:out", {"probe": probe}
-    )
+def _misfit(problem: str) -> Finding:
+    module = problem.partition(":")[0].rpartition(".")[0] or ROOT
+    return Finding(module, f"parameter {problem}", f"{module}:out")
 
 
-def _blame(
-    trial: Trial, probe: Probe, replay: Mapping[str, Any], noise: Mapping[str, float], problems: Sequence[str]
-) -> None:
-    """Fill in the probe's findings and notes."""
-    found = findings(probe.verdicts)
-    found += [_misfit(line, probe.name) for line in problems]
-    found += _structural(probe, replay)
-    if not found:
-        return
-    if replay["own_constants"] or replay["own_masks"]:
-        again = [judge(trial.replay(constants=True, masks=m, noise=False)[0], noise, probe.name) for m in (False, True)]
-        found = trace_conventions(found, replay, *again)
-    modules = list(dict.fromkeys(module_of(edge) for edge in trial.reference))
-    probe.found, excused = excuse(found, modules, lambda native: judge(*trial.replay(native), probe.name))
-    probe.notes += [f"{e.finding.module}: {e.finding.why} — harmless: {e.composite} agrees as a whole" for e in excused]
+def _other_outputs(reference: Record, replay: Mapping[str, Any]) -> list[Finding]:
+    """What only one of the models returns."""
+    return [f for f in one_sided(reference, replay) if module_of(f.edge) == ROOT and not is_input(f.edge)]
 
 
-def _misfit(problem: str, probe: str) -> Finding:
-    name = problem.partition(":")[0]
-    return Finding(
-        name.rpartition(".")[0] or ROOT, f"parameter {problem}", f"{name.rpartition('.')[0]}:out", {"probe": probe}
-    )
-
-
-def _structural(probe: Probe, replay: Mapping[str, Any]) -> list[Finding]:
-    """Modules that ran on one side only: a note, unless what the model returns is concerned."""
-    found = []
+def _one_sided_modules(reference: Record, replay: Mapping[str, Any]) -> list[str]:
+    """A note on modules that have edges on one side only; what they do is judged by its effect."""
+    notes = []
     for side, edges in (("torch", replay["missing"]), ("paddle", replay["unexpected"])):
-        outputs = [edge for edge in edges if module_of(edge) == ROOT and ":out" in edge]
-        found += [
-            Finding(ROOT, f"only the {side} model returns {e.partition(':')[2]}", e, {"probe": probe.name})
-            for e in outputs
-        ]
-        modules = list(dict.fromkeys(module_of(edge) for edge in edges if edge not in outputs))
+        modules = list(dict.fromkeys(module_of(edge) for edge in edges if module_of(edge) != ROOT))
         if modules:
-            probe.notes.append(
-                f"only the {side} model has edges at: {', '.join(modules[:8])}{' …' if len(modules) > 8 else ''}"
-            )
-    return found
+            more = " …" if len(modules) > _NAMED else ""
+            notes.append(f"only the {side} model has edges at: {', '.join(modules[:_NAMED])}{more}")
+    return notes
 
 
-def _float32_leg(trial64: Trial, probe: Probe) -> None:
-    """Judge the port's float32 numerics, and with them the float32 islands of the float64 run."""
-    trial = Trial(trial64.pair, trial64.probe, "float32")
+def _float32_leg(trial: Trial, probe: Probe) -> bool:
+    """Judge the port's float32 numerics, and the float32 islands of the float64 run; say whether there are any."""
     trial.record()
     replay, _ = trial.replay(noise=False)
     errors = trial.rounding_error()
     quality = {v.name: v for v in judge(replay, errors, probe.name, "float32")}
-    if replay["error"]:
-        probe.found.append(_raised(replay["error"], probe.name))
-    elif probe.name == "default":
+    islands = _excuse_islands(probe, quality)
+    agreed = {v.name for v in probe.verdicts if v.passed}
+    probe.found += diagnose(trial, replay, errors, lambda v: v.name in agreed and _is_lost(v))
+    probe.notes += [
+        f"numeric quality: {v.name} in float32: {v.difference.max_abs:.2e} from torch, "
+        f"{v.ratio:.1f} times what rounding allows, though float64 agrees"
+        for v in quality.values()
+        if v.name in agreed and not v.passed and not _is_lost(v)
+    ]
+    if probe.name == "default" and not replay["error"]:
         probe.free_run = trial.free_run()
-    _excuse_islands(probe, quality)
-    _note_quality(probe, quality)
+    return islands
 
 
-def _excuse_islands(probe: Probe, quality: Mapping[str, EdgeVerdict]) -> None:
+def _is_lost(verdict: EdgeVerdict) -> bool:
+    """Beyond poorer numerics: not comparable, or over half of the float32 digits gone where the reference has them."""
+    return not verdict.passed and (verdict.difference.status != "ok" or verdict.relative > GROSS_FLOAT32)
+
+
+def _excuse_islands(probe: Probe, quality: Mapping[str, EdgeVerdict]) -> bool:
     """A finding whose failing edges are all float32 islands is judged by the float32 leg alone."""
     failing: dict[str, list[EdgeVerdict]] = {}
     for verdict in probe.verdicts:
@@ -160,25 +151,6 @@ def _excuse_islands(probe: Probe, quality: Mapping[str, EdgeVerdict]) -> None:
             )
         else:
             standing.append(finding)
+    islands = len(standing) < len(probe.found)
     probe.found = standing
-
-
-def _note_quality(probe: Probe, quality: Mapping[str, EdgeVerdict]) -> None:
-    """Where float64 agrees and float32 does not: a note, or a finding when over half of the float32 digits are lost."""
-    agreed = {v.name for v in probe.verdicts if v.passed}
-    for verdict in quality.values():
-        if verdict.passed or verdict.name not in agreed:
-            continue
-        text = f"{verdict.name} in float32: {_quality_text(verdict)}"
-        if verdict.difference.status != "ok" or verdict.relative > GROSS_FLOAT32:
-            evidence = {"probe": probe.name, "dtype": "float32", "ratio": verdict.ratio}
-            probe.found.append(Finding(verdict.piece, text, verdict.name, evidence, verdict.relative))
-        else:
-            probe.notes.append(f"numeric quality: {text}")
-
-
-def _quality_text(verdict: EdgeVerdict) -> str:
-    d = verdict.difference
-    if d.status != "ok":
-        return d.detail
-    return f"{d.max_abs:.2e} from torch, {verdict.ratio:.1f} times what rounding allows, though float64 agrees"
+    return islands

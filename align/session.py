@@ -130,7 +130,7 @@ class Session:
         reference: str,
         *,
         native: list[str] = [],  # noqa: B006 — read only
-        constants: bool = False,
+        constants: int = 0,
         masks: bool = False,
         perturb: int | None = None,
     ) -> dict[str, Any]:

@@ -27,7 +27,7 @@ class FreeRun:
 
     @classmethod
     def of(cls, expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]) -> Self:
-        edges = [edge for edge in expected if not is_input(edge) and edge in actual]
+        edges = [edge for edge, v in expected.items() if not is_input(edge) and edge in actual and v.dtype.kind == "f"]
         return cls(expected, actual, {edge: difference(expected[edge], actual[edge]) for edge in edges})
 
     def as_json(self) -> list[dict[str, Any]]:

@@ -35,7 +35,7 @@ class Trial:
 
     def __init__(self, pair: Pair, probe: str, dtype: str) -> None:
         self.pair = pair
-        self._dtype = dtype
+        self.dtype = dtype
         self._path = pair.folder / f"{probe}-{dtype}.rec"
         self.probe = probe
         self.reference: Record
@@ -56,8 +56,8 @@ class Trial:
 
     def record(self) -> None:
         steps, pair = self.pair.steps, self.pair
-        with steps.step(f"{self.probe}: torch, {self._dtype}, recorded") as moved:
-            facts = pair.torch.submit("record", batch=str(pair.batch), dtype=self._dtype, out=str(self._path)).result(
+        with steps.step(f"{self.probe}: torch, {self.dtype}, recorded") as moved:
+            facts = pair.torch.submit("record", batch=str(pair.batch), dtype=self.dtype, out=str(self._path)).result(
                 moved
             )
         if facts["error"]:
@@ -69,14 +69,14 @@ class Trial:
         steps.calls = sum(":out" in edge for edge in self.reference)
 
     def replay(
-        self, native: frozenset[str] = frozenset(), constants: bool = False, masks: bool = False, noise: bool = True
+        self, native: frozenset[str] = frozenset(), constants: int = 0, masks: bool = False, noise: bool = True
     ) -> tuple[dict[str, Any], dict[str, float]]:
         """The port's replay and, beside it, the reference's perturbed ones."""
         seeds = _PERTURBED_RUNS if noise else ()
         ask: dict[str, Any] = {"batch": str(self.pair.batch), "reference": str(self._path), "native": sorted(native)}
-        actual = self.pair.paddle.submit("replay", dtype=self._dtype, constants=constants, masks=masks, **ask)
-        floors = [self.pair.torch.submit("replay", dtype=self._dtype, perturb=seed, **ask) for seed in seeds]
-        with self.pair.steps.step(f"{self.probe}: paddle, {self._dtype}, replayed") as moved:
+        actual = self.pair.paddle.submit("replay", dtype=self.dtype, constants=constants, masks=masks, **ask)
+        floors = [self.pair.torch.submit("replay", dtype=self.dtype, perturb=seed, **ask) for seed in seeds]
+        with self.pair.steps.step(f"{self.probe}: paddle, {self.dtype}, replayed") as moved:
             replay = actual.result(moved)
         with self.pair.steps.step(f"{self.probe}: torch, noise floor") as moved:
             return replay, noise_floor([floor.result(moved) for floor in floors])
@@ -90,8 +90,8 @@ class Trial:
     def free_run(self) -> FreeRun:
         """The port from end to end on its own values, against this record."""
         path = self.pair.folder / "paddle-free.rec"
-        with self.pair.steps.step(f"{self.probe}: paddle, {self._dtype}, end to end") as moved:
-            ask = {"batch": str(self.pair.batch), "dtype": self._dtype, "out": str(path)}
+        with self.pair.steps.step(f"{self.probe}: paddle, {self.dtype}, end to end") as moved:
+            ask = {"batch": str(self.pair.batch), "dtype": self.dtype, "out": str(path)}
             self.pair.paddle.submit("record", **ask).result(moved)
         return FreeRun.of(self.reference, Record(path))
 

@@ -35,6 +35,9 @@ class Backend(Protocol):
     def set_value(self, tensor: Any, value: np.ndarray) -> None: ...
     def is_tensor(self, value: Any) -> bool: ...
     def is_differentiable(self, tensor: Any) -> bool: ...
+    def version_of(self, tensor: Any) -> int:
+        """How often the tensor has been changed in place."""
+
     def to_numpy(self, tensor: Any) -> np.ndarray:
         """The tensor's values; may share its memory, so read before the model goes on."""
 

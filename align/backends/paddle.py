@@ -48,6 +48,9 @@ class PaddleBackend:
     def is_differentiable(self, tensor: paddle.Tensor) -> bool:
         return not tensor.stop_gradient
 
+    def version_of(self, tensor: paddle.Tensor) -> int:
+        return int(tensor.inplace_version)
+
     def to_numpy(self, tensor: paddle.Tensor) -> np.ndarray:
         return tensor.numpy()
 

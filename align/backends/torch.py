@@ -52,6 +52,9 @@ class TorchBackend:
     def is_differentiable(self, tensor: torch.Tensor) -> bool:
         return tensor.requires_grad
 
+    def version_of(self, tensor: torch.Tensor) -> int:
+        return tensor._version
+
     def to_numpy(self, tensor: torch.Tensor) -> np.ndarray:
         return tensor.detach().cpu().numpy()
 

@@ -2,6 +2,7 @@
 note.
 """
 
+import copy
 import re
 import types
 
@@ -130,6 +131,33 @@ def residual_missing(port):
     override(port.block, lambda self, hidden, *, mask: self.act(self.norm(self.mixer(hidden, mask))))
 
 
+def input_changed_in_place(port):
+    def forward(self, hidden, mask):
+        out = toy.PaddleMixer.forward(self, hidden, mask)
+        with paddle.no_grad():
+            hidden.scale_(2.0)  # the block adds this as its residual
+        return out
+
+    override(port.block.mixer, forward)
+
+
+def output_changed_later(port):
+    """No piece is wrong: the head changes what the activation returned, long after."""
+
+    def act(self, x):
+        self.last = F.gelu(x)
+        return self.last
+
+    def head(self, x):
+        logits = F.linear(x, self.weight, self.bias)
+        with paddle.no_grad():
+            port.block.act.last.scale_(2.0)
+        return logits
+
+    override(port.block.act, act)
+    override(port.head, head)
+
+
 def second_call_differs(port):
     port.block.calls = 0
 
@@ -172,6 +200,8 @@ SABOTAGE = {
     dropout_active: "block.act",
     raises: "block.act",
     residual_missing: "block",
+    input_changed_in_place: "block.mixer",
+    output_changed_later: "<root>",
     second_call_differs: "block",
     output_left_out: "<root>",
     float16_weight: "head",
@@ -266,7 +296,25 @@ def test_the_value_of_a_mask_is_judged_by_its_effect(reference, port, value):
     align.assert_parity(reference, port, toy.batch())
     report = align.compare(reference, port, toy.batch(shortest=0))
     assert [finding.module for finding in report.blame] == ["<root>"]
-    assert "the mask or table that it makes" in report.blame[0].why
+    assert "the mask, table or number that it makes" in report.blame[0].why
+
+
+def test_a_wrong_number_is_traced_to_the_module_that_passes_it(reference, port):
+    """Both sides scale what the mixer gets by a number that the block passes, and the port's block passes another."""
+
+    def mixer(self, hidden, mask, scale):
+        return type(self).forward(self, hidden * scale, mask)
+
+    def block(scale):
+        return lambda self, hidden, *, mask: self.act(self.norm(hidden + self.mixer(hidden, mask, scale)))
+
+    scaled = copy.deepcopy(reference)
+    for side, scale in ((scaled, 0.5), (port, 0.501)):
+        override(side.block.mixer, mixer)
+        override(side.block, block(scale))
+    report = align.compare(scaled, port, toy.batch())
+    assert [finding.module for finding in report.blame] == ["block"]
+    assert "block.mixer:arg0" in report.blame[0].why or "block.mixer@2:arg0" in report.blame[0].why
 
 
 def test_a_wrong_score_among_masked_ones_is_found(reference, port):
