@@ -40,18 +40,18 @@ class Capture:
         self._calls: Counter[str] = Counter()
         self.failed_in: str | None = None
 
-    def call(self, module: str, forward: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def call(self, module: str, forward: "_Forward", args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one module with its inputs and outputs tapped."""
         self._calls[module] += 1
         call = self._calls[module]
         caller = self._running[-1] if self._running else ROOT
-        bound = inspect.signature(forward).bind(*args, **kwargs)
+        bound = forward.signature.bind(*args, **kwargs)
         inputs = _Inputs(module, call)
         for key, value in bound.arguments.items():
             bound.arguments[key] = self._tap(value, inputs, caller)
         self._running.append(module)
         try:
-            output = forward(*bound.args, **bound.kwargs)
+            output = forward.function(*bound.args, **bound.kwargs)
         except Exception:
             self.failed_in = self.failed_in or module
             raise
@@ -93,6 +93,14 @@ class Capture:
             passage = Passage(inputs.after(number), self._backend.to_numpy(tapped), differentiable, caller)
             substitute = self._sink.pass_edge(passage)
             self._backend.set_value(tensor, passage.array if substitute is None else substitute)
+
+
+class _Forward:
+    """A module's own forward, with its signature read once."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.signature = inspect.signature(function)
 
 
 class _Edges(ABC):
@@ -175,7 +183,7 @@ def run(
 @contextmanager
 def _wrapped(name: str, module: Any, capture: Capture) -> Iterator[None]:
     """Replace `module.forward` on the instance, and put back exactly what was there."""
-    original = module.forward
+    original = _Forward(module.forward)
     own = module.__dict__.get("forward")
     module.__dict__["forward"] = lambda *args, **kwargs: capture.call(name, original, args, kwargs)
     try:

@@ -19,10 +19,12 @@ def diagnose(
     noise: Mapping[str, float],
     is_failing: IsFailing,
     known: Sequence[Finding] = (),
+    native: frozenset[str] = frozenset(),
 ) -> list[Finding]:
     """The findings of one replay in execution order, each blamed on the module that made the fault.
 
-    `known` are findings from elsewhere that are to be traced and ordered with the rest.
+    `known` are findings from elsewhere that are to be traced and ordered with the rest, `native` the modules that the
+    replay left native.
     """
     found = [*_failures(trial, replay, noise, is_failing), *known]
     if found:
@@ -31,7 +33,7 @@ def diagnose(
     found.sort(key=lambda finding: place.get(finding.edge, len(place)))
 
     def guilty(constants: int, masks: bool) -> set[str]:
-        again, _ = trial.replay(constants=constants, masks=masks, noise=False)
+        again, _ = trial.replay(native, constants, masks, noise=False)
         return {finding.module for finding in _failures(trial, again, noise, is_failing)}
 
     return trace_conventions(found, replay, guilty)

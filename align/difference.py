@@ -1,7 +1,7 @@
 """The numbers that compare one actual array with one expected array. Nothing is repaired before it is judged."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -39,7 +39,7 @@ class Difference:
         return self.max_abs / math.ldexp(1.0, math.frexp(self.scale)[1] - 1 - bits)
 
     def as_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: getattr(self, name) for name in self.__slots__}
 
     @classmethod
     def from_json(cls, raw: dict[str, Any]) -> Self:

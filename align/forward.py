@@ -14,7 +14,7 @@ from typing import Any
 from align.blame import Finding
 from align.blindness import Sight, sight
 from align.diagnose import between_the_pieces, diagnose, excuse_rewrites, one_sided
-from align.edges import ROOT, is_input, module_of
+from align.edges import ROOT, inside, is_input, module_of
 from align.record import Record
 from align.stage import FreeRun, StageReport
 from align.trial import Pair, Trial
@@ -82,7 +82,9 @@ def _judge_probe(pair: Pair, name: str, weights: Path | None, model: str | None)
         trial.reference, trial.weights(weights), Record(pair.batch), pair.descriptions["torch"]["kinds"]
     )
     if not replay["error"]:
-        islands = _float32_leg(Trial(pair, name, "float32"), probe)
+        modules = {module_of(edge) for edge in trial.reference}
+        native = frozenset(m for m in modules if any(inside(m, e.composite) for e in excused))
+        islands = _float32_leg(Trial(pair, name, "float32"), probe, native)
         if not probe.found and not islands:
             probe.found = between_the_pieces(trial, replay)
     return probe
@@ -109,15 +111,18 @@ def _one_sided_modules(reference: Record, replay: Mapping[str, Any]) -> list[str
     return notes
 
 
-def _float32_leg(trial: Trial, probe: Probe) -> bool:
-    """Judge the port's float32 numerics, and the float32 islands of the float64 run; say whether there are any."""
+def _float32_leg(trial: Trial, probe: Probe, native: frozenset[str]) -> bool:
+    """Judge the port's float32 numerics, and the float32 islands of the float64 run; say whether there are any.
+
+    What float64 has found harmless is `native` inside: only the composite that agreed as a whole is judged.
+    """
     trial.record()
-    replay, _ = trial.replay(noise=False)
-    errors = trial.rounding_error()
+    replay, _ = trial.replay(native, noise=False)
+    errors = trial.rounding_error(native)
     quality = {v.name: v for v in judge(replay, errors, probe.name, "float32")}
     islands = _excuse_islands(probe, quality)
     agreed = {v.name for v in probe.verdicts if v.passed}
-    probe.found += diagnose(trial, replay, errors, lambda v: v.name in agreed and _is_lost(v))
+    probe.found += diagnose(trial, replay, errors, lambda v: v.name in agreed and _is_lost(v), native=native)
     probe.notes += [
         f"numeric quality: {v.name} in float32: {v.difference.max_abs:.2e} from torch, "
         f"{v.ratio:.1f} times what rounding allows, though float64 agrees"
@@ -126,7 +131,15 @@ def _float32_leg(trial: Trial, probe: Probe) -> bool:
     ]
     if probe.name == "default" and not replay["error"]:
         probe.free_run = trial.free_run()
+        if not probe.found:
+            probe.found = _undefined(probe.free_run)
     return islands
+
+
+def _undefined(run: FreeRun) -> list[Finding]:
+    """Whatever the pieces say: a model that ends in NaN where the other does not is not the same function."""
+    outputs = {edge: d for edge, d in run.differences.items() if module_of(edge) == ROOT and d.status != "ok"}
+    return [Finding(ROOT, f"in float32, from end to end, {edge}: {d.detail}", edge) for edge, d in outputs.items()][:1]
 
 
 def _is_lost(verdict: EdgeVerdict) -> bool:

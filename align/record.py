@@ -88,8 +88,10 @@ class Record(Mapping[str, np.ndarray]):
 
     def __getitem__(self, name: str) -> np.ndarray:
         entry = self._entries[name]
-        size = int(np.prod(entry.shape, dtype=np.int64)) * np.dtype(entry.dtype).itemsize
-        return self._data[entry.offset : entry.offset + size].view(entry.dtype).reshape(entry.shape)
+        return np.ndarray(entry.shape, entry.dtype, self._data, entry.offset)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)

@@ -81,9 +81,9 @@ class Trial:
         with self.pair.steps.step(f"{self.probe}: torch, noise floor") as moved:
             return replay, noise_floor([floor.result(moved) for floor in floors])
 
-    def rounding_error(self) -> dict[str, float]:
+    def rounding_error(self, native: frozenset[str]) -> dict[str, float]:
         """The reference's own rounding error at every edge: float64 on this record's inputs, against the record."""
-        ask = {"batch": str(self.pair.batch), "reference": str(self._path)}
+        ask = {"batch": str(self.pair.batch), "reference": str(self._path), "native": sorted(native)}
         with self.pair.steps.step(f"{self.probe}: torch, float64 on float32's inputs") as moved:
             return noise_floor([self.pair.torch.submit("replay", dtype="float64", **ask).result(moved)])
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from fake_data.errors import BatchError
 from fake_data.fields import CHOICES, Field, Sizes, Task
-from fake_data.rows import Rows, SpecialIds, assemble, fake_parts
+from fake_data.rows import Rows, SpecialIds, assemble, fake_parts, occupy_empty_rows
 from fake_data.spec import Config, Spec, find_spec
 
 # Unlike each other, the usual numbers of heads, classes and choices, and any width; nor are the lengths that pooling
@@ -35,7 +35,8 @@ def make_batch(
     special = spec.ids_within(vocab_size)
     count = batch_size * (CHOICES if "choices" in kind.axes else 1)
     parts = fake_parts(count, length, vocab_size, special, seed)
-    return fill(kind, sizes, assemble(parts, length, vocab_size, special, spec.cls_type, seed), special, seed)
+    rows = assemble(parts, length, vocab_size, special, spec.cls_type, seed)
+    return fill(kind, sizes, occupy_empty_rows(rows, vocab_size, special, spec.cls_type, seed), special, seed)
 
 
 def fill(task: Task, sizes: Sizes, rows: Rows, special: SpecialIds, seed: int) -> dict[str, np.ndarray]:

@@ -120,7 +120,14 @@ def _answer(rows: Rows, row: int, words: np.ndarray) -> tuple[int, int]:
 
 
 def _noise(rows: Rows, sizes: Sizes, seed: int) -> np.ndarray:
-    return Stream(seed, "batch", "sampling_noise").uniforms((*rows.ids.shape, sizes["vocab_size"]))
+    """Uniform noise; at every other chosen position the original word's is the largest below 1, so that it is drawn.
+
+    A word that the generator restores counts as original: a label that only says what was masked shows there.
+    """
+    noise = Stream(seed, "batch", "sampling_noise").uniforms((*rows.ids.shape, sizes["vocab_size"]))
+    row, column = (places[::2] for places in np.nonzero(rows.chosen))
+    noise[row, column, rows.ids[row, column]] = np.nextafter(np.float32(1), np.float32(0))
+    return noise
 
 
 def _segments(rows: Rows, sizes: Sizes, seed: int) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Rows of token ids: special tokens, segments and padding around random ids or around a tokenised text."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -76,7 +76,7 @@ def _split(size: int, pair: bool, word: int) -> tuple[int, ...]:
 
 def _text_ids(count: int, vocab_size: int, special: SpecialIds, seed: int) -> np.ndarray:
     """(count,) ids of text, in random order; the pad id stands among them once."""
-    ordinary = np.setdiff1d(np.arange(vocab_size), [special.pad, special.cls, special.sep, special.mask])
+    ordinary = _ordinary(vocab_size, special)
     stream = Stream(seed, "batch", "input_ids")
     ids = ordinary[stream.strata(count, ordinary.size)]
     ids[-1] = ordinary[-1]
@@ -97,6 +97,27 @@ def assemble(
             attended[row, position] = 1
     extremes = (ids == special.pad) | (ids == vocab_size - 1)  # stay visible wherever there is something else to choose
     return Rows(ids, attended, types, text == 1, _choose(text == 1, extremes, seed))
+
+
+def occupy_empty_rows(rows: Rows, vocab_size: int, special: SpecialIds, cls_type: int, seed: int) -> Rows:
+    """The same rows, with text and two segments in those of which nothing is attended.
+
+    Were all their tokens the same pad, all their values would be alike, and it would not matter how attention weighs
+    them.
+    """
+    empty = ~rows.attended.any(axis=1)
+    ids, types = rows.ids.copy(), rows.types.copy()
+    ordinary, shape = _ordinary(vocab_size, special), ids[empty].shape
+    words = Stream(seed, "batch", "empty rows").integers(ids[empty].size, ordinary.size)
+    ids[empty] = ordinary[words].reshape(shape)
+    types[empty] = np.arange(shape[1]) >= shape[1] // 2
+    types[empty, 0] = cls_type
+    return replace(rows, ids=ids, types=types)
+
+
+def _ordinary(vocab_size: int, special: SpecialIds) -> np.ndarray:
+    """All ids that are no special token's."""
+    return np.setdiff1d(np.arange(vocab_size), [special.pad, special.cls, special.sep, special.mask])
 
 
 def _tokens(parts: Parts, special: SpecialIds, cls_type: int) -> Iterator[tuple[int, int, bool]]:
