@@ -45,7 +45,7 @@ def forward_stage(pair: Pair, probes: Mapping[str, Path | None], model: str | No
         seconds=time.perf_counter() - started,
         verdicts=verdicts,
         blame=_merge(results),
-        notes=list(dict.fromkeys(note for r in results for note in r.notes)),
+        notes=list(dict.fromkeys([note for r in results for note in r.notes] + _sharing(pair.descriptions))),
         blind=_blind([result.sight for result in results], verdicts),
         free_run=results[0].free_run,
     )
@@ -56,6 +56,16 @@ def _blind(sights: Sequence[Sight], verdicts: Sequence[EdgeVerdict]) -> list[str
     kinds = dict.fromkeys(kind for s in sights for kind in s.kinds)
     unseen = [kind for kind in kinds if not any(kind in s.seen for s in sights)]
     return unseen + [f"differences under {size:.0e} at {name} (noise)" for name, size in blurred(verdicts).items()]
+
+
+def _sharing(descriptions: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Notes on tensors that one side shares between names and the other does not: equal now, they part when trained."""
+    torch, paddle = ({frozenset(pair) for pair in descriptions[side]["tied"].items()} for side in ("torch", "paddle"))
+    return [
+        f"only the {side} model shares one tensor between {' and '.join(sorted(pair))}: trained, they would part"
+        for side, pairs in (("torch", torch - paddle), ("paddle", paddle - torch))
+        for pair in sorted(pairs, key=sorted)
+    ]
 
 
 def _merge(results: Sequence[Probe]) -> list[Finding]:

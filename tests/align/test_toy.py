@@ -360,3 +360,13 @@ def test_a_reference_that_is_nan_everywhere_proves_nothing(reference, port):
     torch.nn.init.constant_(broken.embedding.weight, float("nan"))
     with pytest.raises(align.CannotCompareError, match=r"no finite value in out\.logits"):
         align.compare(broken, copy_weights(broken, port), toy.batch())
+
+
+def test_a_tensor_shared_on_one_side_only_is_noted(reference, port):
+    """The forward passes are the same; the next update would not be."""
+    equal = copy.deepcopy(reference)
+    equal.block.mixer.key.bias.data.copy_(equal.block.mixer.query.bias.data)
+    port.block.mixer.key.bias = port.block.mixer.query.bias
+    report = align.assert_parity(equal, port, toy.batch())
+    shared = "only the paddle model shares one tensor between block.mixer.key.bias and block.mixer.query.bias"
+    assert any(note.startswith(shared) for note in report.stages[0].notes)
