@@ -57,8 +57,10 @@ def test_forward_is_another_name_for_step1_and_quiet_is_one_line(capsys):
     assert out.startswith("PARITY")
 
 
-def test_out_writes_the_report(tmp_path, capsys):
-    assert main(["step1", "--model", "electra", "--in-process", "--out", str(tmp_path / "new")]) == 0
+def test_out_writes_the_report_and_reprod_log_its_files(tmp_path, capsys):
+    folders = ["--out", str(tmp_path / "new"), "--reprod-log", str(tmp_path / "logs")]
+    assert main(["step1", "--model", "electra", "--in-process", *folders]) == 0
+    assert sorted(path.name for path in (tmp_path / "logs").iterdir()) == ["forward_paddle.npy", "forward_torch.npy"]
     assert json.loads((tmp_path / "new" / "report.json").read_text())["passed"]
     assert "PARITY" in (tmp_path / "new" / "report.txt").read_text()
     assert "PARITY" in capsys.readouterr().out
