@@ -27,8 +27,9 @@ def diagnose(
     replay left native.
     """
     found = [*_failures(trial, replay, noise, is_failing), *known]
-    if found:
-        found += [f for f in one_sided(trial.reference, replay) if f.edge not in _changes(replay)]
+    if not found:
+        return []
+    found += [f for f in one_sided(trial.reference, replay) if f.edge not in _changes(replay)]
     place = _places(trial.reference, replay)
     found.sort(key=lambda finding: place.get(finding.edge, len(place)))
 
