@@ -55,7 +55,6 @@ def judge_case(case: Case, torch: Client, paddle: Client, steps: Steps, reprod_l
             ask = {"model": case.model, "task_class": case.task_class, "config": dict(case.raw_config)}
             pending = torch.submit("build", **ask), paddle.submit("build", **ask)
             descriptions = {"torch": pending[0].result(), "paddle": pending[1].result()}
-        _same_config(descriptions)
         with steps.step("making the batch and the weights"):
             batch = write_record(folder / "batch.rec", make_batch(case, descriptions["torch"]["config"]))
             weights = write_weights(case, descriptions["torch"], folder)
@@ -107,16 +106,6 @@ def _sides(interpreters: Interpreters) -> Iterator[tuple[Client, Client]]:
     finally:
         for client in clients:
             client.close()
-
-
-def _same_config(descriptions: Mapping[str, Mapping[str, Any]]) -> None:
-    torch, paddle = descriptions["torch"]["config"], descriptions["paddle"]["config"]
-    differing = sorted(key for key in torch.keys() | paddle.keys() if torch.get(key) != paddle.get(key))
-    if differing:
-        raise CannotCompareError(
-            f"the two model files read this configuration differently: {', '.join(differing)}; "
-            "mend the defaults of their Config"
-        )
 
 
 def _environment(descriptions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ def forward_stage(pair: Pair, probes: Mapping[str, Path | None], model: str | No
         stage="forward",
         seconds=time.perf_counter() - started,
         verdicts=verdicts,
-        blame=_merge(results),
+        blame=_configuration(pair.descriptions) + _merge(results),
         notes=list(dict.fromkeys([note for r in results for note in r.notes] + _sharing(pair.descriptions))),
         blind=_blind([result.sight for result in results], verdicts),
         free_run=results[0].free_run,
@@ -56,6 +56,17 @@ def _blind(sights: Sequence[Sight], verdicts: Sequence[EdgeVerdict]) -> list[str
     kinds = dict.fromkeys(kind for s in sights for kind in s.kinds)
     unseen = [kind for kind in kinds if not any(kind in s.seen for s in sights)]
     return unseen + [f"differences under {size:.0e} at {name} (noise)" for name, size in blurred(verdicts).items()]
+
+
+def _configuration(descriptions: Mapping[str, Mapping[str, Any]]) -> list[Finding]:
+    """What the two model files make of the same configuration: their defaults must agree."""
+    torch, paddle = (descriptions[side].get("config", {}) for side in ("torch", "paddle"))
+    differing = sorted(key for key in torch.keys() | paddle.keys() if torch.get(key) != paddle.get(key))
+    shown = [{key: f"{v:g}" if isinstance(v, float) else v for key, v in config.items()} for config in (torch, paddle)]
+    values = ", ".join(f"{key} is {shown[0].get(key)} in torch and {shown[1].get(key)} in paddle" for key in differing)
+    return (
+        [Finding(ROOT, f"the same configuration is read differently: {values}", f"{ROOT}:config")] if differing else []
+    )
 
 
 def _sharing(descriptions: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -1,9 +1,14 @@
 """The benchmark of the verdict: an injected bug is red and its module named first, a harmless rewrite is green."""
 
+import dataclasses
 import re
 
 import pytest
 
+from align.case import resolve
+from align.client import InProcessClient
+from align.compare import judge_case
+from align.progress import Steps
 from tests.align import bugs_electra, bugs_funnel
 from tests.align.sabotage import Bug, judge, set_attribute, together
 
@@ -47,6 +52,23 @@ def test_two_bugs_are_both_named_in_order_of_execution():
     both = together(set_attribute(act, _approximate=True), set_attribute(norm, _epsilon=1e-6))
     report = judge("electra", Bug("FW03", "and_gelu_by_tanh", "backbone", norm, both))
     assert [finding.module for finding in report.blame] == [norm, act]
+
+
+class OtherDefault(InProcessClient):
+    """A Paddle side whose configuration has another default."""
+
+    def submit(self, method, **arguments):
+        if method == "build":
+            arguments["config"] = {"layer_norm_eps": 1e-5, **arguments["config"]}
+        return super().submit(method, **arguments)
+
+
+def test_a_default_that_differs_is_named_before_what_it_does():
+    case = resolve("electra", "backbone", "small")
+    shallow = dataclasses.replace(case, raw_config={**case.raw_config, "num_hidden_layers": 1})
+    report = judge_case(shallow, InProcessClient("torch"), OtherDefault("paddle"), Steps())
+    assert [finding.module for finding in report.blame[:2]] == ["<root>", "embeddings.LayerNorm"]
+    assert "layer_norm_eps is 1e-12 in torch and 1e-05 in paddle" in report.blame[0].why
 
 
 @pytest.mark.parametrize("architecture", CATALOGUES)
