@@ -4,17 +4,18 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.table import Table
 
 from align import registry
 from align.errors import CannotCompareError
+from align.stages import STAGES, Options
 
 PARITY, NO_PARITY, CANNOT_COMPARE = 0, 1, 2
 
-_STAGES = {"step1": "forward", "forward": "forward"}
+ALL = "all"
 
 _EXAMPLES = """\
 examples:
@@ -60,15 +61,16 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
-    for name, stage in _STAGES.items():
-        _add_options(
-            commands.add_parser(
-                name,
-                help=f"the {stage} stage",
-                epilog=_EXAMPLES,
-                formatter_class=argparse.RawDescriptionHelpFormatter,
-            )
-        )
+    shape: dict[str, Any] = {"epilog": _EXAMPLES, "formatter_class": argparse.RawDescriptionHelpFormatter}
+    for stage, entry in STAGES.items():
+        for name in entry.names(stage):
+            parser_of_stage = commands.add_parser(name, help=f"{stage}: {entry.summary}", **shape)
+            _add_options(parser_of_stage)
+            parser_of_stage.set_defaults(stages=(stage,))
+    everything = commands.add_parser(ALL, help="all stages in order, up to the first that is red", **shape)
+    _add_options(everything)
+    everything.add_argument("--keep-going", action="store_true", help="run the later stages too after a red one")
+    everything.set_defaults(stages=tuple(STAGES))
     commands.add_parser("list", help="the registered models with their tasks and variants")
     return parser
 
@@ -93,6 +95,10 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     case.add_argument("--batch-size", type=_positive, metavar="N", help="rows of the fake or tokenised batch")
     case.add_argument("--length", type=_positive, metavar="N", help="tokens in a row of the fake or tokenised batch")
     case.add_argument("--seed", type=int, default=0, metavar="N", help="of the fake batch and weights; default: 0")
+    training = parser.add_argument_group("training")
+    training.add_argument("--steps", type=_positive, default=20, metavar="N", help="training iterations; default: 20")
+    training.add_argument("--dropout", type=_probability, metavar="P", help="train with dropout, alike on both sides")
+    training.add_argument("--optimizer", metavar="O", help="train with this optimizer, or step only this one")
     output = parser.add_argument_group("what is written")
     output.add_argument("--json", type=Path, metavar="FILE", help="the whole report for programs")
     output.add_argument("--out", type=Path, metavar="DIR", help="report.txt and report.json in a folder")
@@ -115,6 +121,16 @@ def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
     return int(text)
+
+
+def _probability(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a probability below 1")
+    return value
 
 
 def _stage(options: argparse.Namespace) -> int:
@@ -141,8 +157,15 @@ def _stage(options: argparse.Namespace) -> int:
     from align.report import write_json
     from align.text import headline, show, terminal
 
-    places = Interpreters(options.in_process, options.torch_python, options.paddle_python)
-    report = compare_case(case, places, Steps(visible=not options.quiet), options.reprod_log)
+    report = compare_case(
+        case,
+        Interpreters(options.in_process, options.torch_python, options.paddle_python),
+        Steps(visible=not options.quiet),
+        options.reprod_log,
+        options.stages,
+        Options(options.steps, options.dropout, options.optimizer),
+        keep_going=options.command != ALL or options.keep_going,
+    )
     if options.json:
         write_json(options.json, report)
     if options.out:

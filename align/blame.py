@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from align.edges import is_input, module_of
-from align.verdict import EdgeVerdict
+from align.verdict import Verdict
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class Finding:
         return {"module": self.module, "why": self.why, "evidence": {"edge": self.edge, **self.evidence}}
 
 
-def findings(failing: Sequence[EdgeVerdict]) -> list[Finding]:
+def findings(failing: Sequence[Verdict]) -> list[Finding]:
     """One finding for each guilty module, in execution order, from the first failing edge that shows it."""
     found: dict[str, Finding] = {}
     for verdict in failing:
@@ -36,7 +36,7 @@ def findings(failing: Sequence[EdgeVerdict]) -> list[Finding]:
     return list(found.values())
 
 
-def _finding(verdict: EdgeVerdict) -> Finding:
+def _finding(verdict: Verdict) -> Finding:
     d = verdict.difference
     if d.status != "ok":
         why = d.detail

@@ -63,9 +63,7 @@ def resolve(
 
 
 def make_batch(case: Case, config: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The case's batch: the user's own, tokenised text, or fake data. Labels that the forward pass leaves out are
-    left out.
-    """
+    """The case's batch with its labels: the user's own, tokenised text, or fake data."""
     sizes = {k: v for k, v in (("batch_size", case.batch_size), ("length", case.length)) if v is not None}
     try:
         if case.batch is not None:
@@ -80,6 +78,11 @@ def make_batch(case: Case, config: Mapping[str, Any]) -> dict[str, np.ndarray]:
             batch = fake_data.make_batch(case.model, case.task, config, seed=case.seed, **sizes)
     except fake_data.BatchError as error:
         raise _refused(error) from error
+    return batch
+
+
+def without_labels(case: Case, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The batch as the forward stage has it: without the labels that the forward pass can do without."""
     return {key: value for key, value in batch.items() if key not in fake_data.label_names(case.model, case.task)}
 
 

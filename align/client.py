@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from align.errors import CannotCompareError
+from align.operations import find
 
 _ROOT = Path(__file__).resolve().parent.parent
 OnProgress = Callable[[int], None]
@@ -25,7 +26,7 @@ class Pending(Protocol):
 
 
 class Client(Protocol):
-    """A session reached by method name; calls to one client are answered in order."""
+    """A session reached by the names of its operations (see `operations.find`); calls are answered in order."""
 
     framework: str
 
@@ -43,7 +44,7 @@ class InProcessClient:
         self.session = Session(framework)
 
     def submit(self, method: str, **arguments: Any) -> Pending:
-        return _Ready(getattr(self.session, method)(**arguments))
+        return _Ready(find(self.session, method)(**arguments))
 
     def close(self) -> None:
         pass

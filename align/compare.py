@@ -1,7 +1,7 @@
 """A comparison from start to verdict: of a registered case in two workers, or of two live modules in this process."""
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from align.case import PROBES, Case, make_batch, write_weights
+from align.case import PROBES, Case, make_batch, without_labels, write_weights
 from align.client import Client, InProcessClient, WorkerClient
 from align.errors import CannotCompareError
-from align.forward import forward_stage
 from align.progress import Steps
 from align.record import write_record
 from align.report import Report
+from align.stages import DEFAULT_OPTIONS, Options, Subject, run_stages
 from align.trial import Pair
 
 
@@ -33,19 +33,33 @@ def compare_case(
     interpreters: Interpreters = Interpreters(),
     steps: Steps | None = None,
     reprod_log: Path | None = None,
+    stages: Sequence[str] = ("forward",),
+    options: Options = DEFAULT_OPTIONS,
+    keep_going: bool = True,
 ) -> Report:
     """Compare both implementations of a registered architecture, each side where `interpreters` says.
+
+    `stages` are run in order, unless `keep_going` is false only up to the first that is red.
 
     Raises:
         CannotCompareError: the case cannot be built; the message says what to change.
     """
     steps = steps or Steps()
     with steps.shown(), _sides(interpreters) as (torch, paddle):
-        return judge_case(case, torch, paddle, steps, reprod_log)
+        return judge_case(case, torch, paddle, steps, reprod_log, stages, options, keep_going)
 
 
-def judge_case(case: Case, torch: Client, paddle: Client, steps: Steps, reprod_log: Path | None = None) -> Report:
-    """Build both sides, make the batch and the weights of every probe, and run the forward stage.
+def judge_case(
+    case: Case,
+    torch: Client,
+    paddle: Client,
+    steps: Steps,
+    reprod_log: Path | None = None,
+    stages: Sequence[str] = ("forward",),
+    options: Options = DEFAULT_OPTIONS,
+    keep_going: bool = True,
+) -> Report:
+    """Build both sides, make the batch and the weights of every probe, and run the stages.
 
     With `reprod_log`, a folder, the float32 outputs of every module are written there as reprod_log reads them.
     """
@@ -56,16 +70,22 @@ def judge_case(case: Case, torch: Client, paddle: Client, steps: Steps, reprod_l
             pending = torch.submit("build", **ask), paddle.submit("build", **ask)
             descriptions = {"torch": pending[0].result(), "paddle": pending[1].result()}
         with steps.step("making the batch and the weights"):
-            batch = write_record(folder / "batch.rec", make_batch(case, descriptions["torch"]["config"]))
+            arrays = make_batch(case, descriptions["torch"]["config"])
+            batch = write_record(folder / "batch.rec", arrays)
+            inputs = write_record(folder / "inputs.rec", without_labels(case, arrays))
             weights = write_weights(case, descriptions["torch"], folder)
-        pair = Pair(torch, paddle, folder, batch, descriptions, steps)
-        stage = forward_stage(pair, {probe: weights[probe] for probe in PROBES}, case.model)
-        if reprod_log and stage.free_run:
-            stage.free_run.save_reprod_log(reprod_log)
-    return Report(case.as_json(), _environment(descriptions), (stage,))
+        pair = Pair(torch, paddle, folder, inputs, descriptions, steps)
+        subject = Subject(pair, inputs, batch, {probe: weights[probe] for probe in PROBES}, case, options)
+        reports = run_stages(stages, subject, keep_going)
+        for report in reports:
+            if reprod_log and report.free_run:
+                report.free_run.save_reprod_log(reprod_log)
+    return Report(case.as_json(), _environment(descriptions), reports)
 
 
-def compare(torch_module: Any, paddle_module: Any, batch: Mapping[str, np.ndarray]) -> Report:
+def compare(
+    torch_module: Any, paddle_module: Any, batch: Mapping[str, np.ndarray], stages: Sequence[str] = ("forward",)
+) -> Report:
     """Compare two live modules as they stand, on the keyword arguments `batch` of their forward.
 
     Modules are matched by dotted name. Both are given back unchanged, in the dtype they came in.
@@ -79,18 +99,21 @@ def compare(torch_module: Any, paddle_module: Any, batch: Mapping[str, np.ndarra
         torch, paddle = InProcessClient("torch"), InProcessClient("paddle")
         descriptions = {"torch": torch.session.adopt(torch_module), "paddle": paddle.session.adopt(paddle_module)}
         try:
-            pair = Pair(torch, paddle, Path(name), write_record(Path(name) / "batch.rec", batch), descriptions, Steps())
-            stage = forward_stage(pair, {"default": None}, None)
+            file = write_record(Path(name) / "batch.rec", batch)
+            pair = Pair(torch, paddle, Path(name), file, descriptions, Steps())
+            reports = run_stages(stages, Subject(pair, file, file, {"default": None}))
         finally:
             torch.session.release()
             paddle.session.release()
     classes = {"torch_class": type(torch_module).__name__, "paddle_class": type(paddle_module).__name__}
-    return Report({"model": classes["torch_class"], **classes}, _environment(descriptions), (stage,))
+    return Report({"model": classes["torch_class"], **classes}, _environment(descriptions), reports)
 
 
-def assert_parity(torch_module: Any, paddle_module: Any, batch: Mapping[str, np.ndarray]) -> Report:
+def assert_parity(
+    torch_module: Any, paddle_module: Any, batch: Mapping[str, np.ndarray], stages: Sequence[str] = ("forward",)
+) -> Report:
     """Like `compare`, for tests: raises AssertionError with the whole report unless there is parity."""
-    report = compare(torch_module, paddle_module, batch)
+    report = compare(torch_module, paddle_module, batch, stages)
     if not report.passed:
         raise AssertionError(str(report))
     return report

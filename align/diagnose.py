@@ -8,9 +8,9 @@ from align.edges import ROOT, call_of, is_change, is_input, module_of
 from align.harmless import Excused, excuse
 from align.record import Record
 from align.trial import Trial
-from align.verdict import EdgeVerdict, judge
+from align.verdict import Verdict, judge
 
-IsFailing = Callable[[EdgeVerdict], bool]
+IsFailing = Callable[[Verdict], bool]
 
 
 def diagnose(

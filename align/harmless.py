@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from align.blame import Finding
 from align.edges import ROOT, ancestors, inside, is_input, module_of
-from align.verdict import EdgeVerdict
+from align.verdict import Verdict
 
 # A composite may only excuse an error that it would have shown 2¹⁰ times over: noise must not swallow a small bug.
 SENSITIVITY = 2.0**10
 
-Judge = Callable[[frozenset[str]], Sequence[EdgeVerdict]]
+Judge = Callable[[frozenset[str]], Sequence[Verdict]]
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ def _disjoint(composites: set[str]) -> list[set[str]]:
     return groups
 
 
-def _outputs(verdicts: Sequence[EdgeVerdict], group: set[str]) -> Mapping[str, list[EdgeVerdict]]:
+def _outputs(verdicts: Sequence[Verdict], group: set[str]) -> Mapping[str, list[Verdict]]:
     return {c: [v for v in verdicts if module_of(v.name) == c and not is_input(v.name)] for c in group}
 
 
-def _agrees(outputs: Sequence[EdgeVerdict], finding: Finding) -> bool:
+def _agrees(outputs: Sequence[Verdict], finding: Finding) -> bool:
     """All outputs pass, and each would have shown the finding's error."""
     return bool(outputs) and all(
         v.passed and v.limit * SENSITIVITY <= finding.relative * v.difference.scale for v in outputs

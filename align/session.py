@@ -8,7 +8,7 @@ import dataclasses
 import importlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -133,14 +133,18 @@ class Session:
         constants: int = 0,
         masks: bool = False,
         perturb: int | None = None,
+        keep: list[str] = [],  # noqa: B006 — read only
+        out: str | None = None,
     ) -> dict[str, Any]:
         """Run on the reference record's own inputs and return every edge's `Difference` (see `sinks.Replay`).
 
-        `perturb` seeds a run in which all substitutes and all weights are changed by one unit in the last place.
+        `perturb` seeds a run in which all substitutes and all weights are changed by one unit in the last place. The
+        model's own values at the edges named in `keep` are written to the file `out`.
         """
         noise = None if perturb is None else _ulp_noise(perturb, dtype)
-        sink = Replay(Record(reference), constants, masks, noise)
-        facts = self._forward(batch, dtype, sink, frozenset(native), noise)
+        with RecordWriter(out) if out else nullcontext() as kept:
+            sink = Replay(Record(reference), constants, masks, noise, frozenset(keep), kept)
+            facts = self._forward(batch, dtype, sink, frozenset(native), noise)
         skipped = frozenset(native)
         return facts | {
             "differences": {edge: d.as_json() for edge, d in sink.differences.items()},

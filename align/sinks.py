@@ -62,12 +62,15 @@ class Replay:
     alone: constants (additive masks, position tables, bools, plain numbers), and scores with a mask added, of which
     the ordinary ones are compared all the same. To tell where a bad one was made, the first `constants` of the
     constants and, with `masks`, the masked scores are substituted as well. `perturb` changes what is substituted.
+    The port's own values at the edges in `keep` are written to `kept`.
     """
 
     reference: Record
     constants: int = 0
     masks: bool = False
     perturb: Callable[[np.ndarray], np.ndarray] | None = None
+    keep: frozenset[str] = frozenset()
+    kept: RecordWriter | None = None
     differences: dict[str, Difference] = field(default_factory=dict)
     callers: dict[str, str] = field(default_factory=dict)
     own_constants: dict[str, int] = field(default_factory=dict)  # edge → its number, where the port's own differ
@@ -78,6 +81,8 @@ class Replay:
     def pass_edge(self, passage: Passage) -> np.ndarray | None:
         edge = passage.edge
         self.callers[edge] = passage.caller
+        if self.kept is not None and edge in self.keep:
+            self.kept.add(edge, passage.array)
         if edge not in self.reference:
             return self._pass_unexpected(passage)
         expected, role = self.reference[edge], self.reference.entry(edge).facts["role"]

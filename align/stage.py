@@ -11,7 +11,7 @@ from align.blame import Finding
 from align.difference import Difference, difference
 from align.edges import is_input
 from align.files import whole
-from align.verdict import EdgeVerdict
+from align.verdict import Verdict
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class StageReport:
 
     stage: str
     seconds: float
-    verdicts: Sequence[EdgeVerdict]
+    verdicts: Sequence[Verdict]
     blame: Sequence[Finding] = ()
     notes: Sequence[str] = ()
     blind: Sequence[str] = ()
@@ -73,7 +73,7 @@ class StageReport:
         return self.blame[0].edge if self.blame else None
 
     @property
-    def worst(self) -> EdgeVerdict | None:
+    def worst(self) -> Verdict | None:
         """The edge nearest to its limit, or furthest beyond it."""
         return max(self.verdicts, key=lambda v: (v.difference.status != "ok", v.ratio), default=None)
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from align.edges import ROOT, module_of
 from align.stage import FreeRun, StageReport
-from align.verdict import EdgeVerdict
+from align.verdict import Verdict
 
 WIDTH = 110
 _SHOWN = 5
@@ -59,7 +59,7 @@ def headline(stages: Sequence[StageReport]) -> Text:
 
 def _show_stage(stage: StageReport, console: Console, verbose: bool) -> None:
     console.print(
-        f"\n[bold]{stage.stage}[/bold]  {len(stage.verdicts)} edges compared in {stage.seconds:.1f} s", highlight=False
+        f"\n[bold]{stage.stage}[/bold]  {len(stage.verdicts)} comparisons in {stage.seconds:.1f} s", highlight=False
     )
     for finding in stage.blame:
         console.print(
@@ -79,11 +79,11 @@ def _show_stage(stage: StageReport, console: Console, verbose: bool) -> None:
         console.print(f"  These probes are blind to: {escape('; '.join(stage.blind))}", highlight=False)
 
 
-def _worst(verdicts: Sequence[EdgeVerdict]) -> list[EdgeVerdict]:
+def _worst(verdicts: Sequence[Verdict]) -> list[Verdict]:
     return sorted(verdicts, key=lambda v: (v.difference.status == "ok", -v.ratio))[:_SHOWN]
 
 
-def _edges(verdicts: Sequence[EdgeVerdict], title: str) -> Table:
+def _edges(verdicts: Sequence[Verdict], title: str) -> Table:
     table = _table(title, "module edge", "probe", "max", "noise", "limit", "ratio")
     for v in verdicts:
         numbers = (f"{x:.1e}" for x in (v.difference.max_abs, v.noise, v.limit))

@@ -1,6 +1,6 @@
 """The passes that a verdict is made of: one pair, one probe, one dtype."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,14 @@ class Trial:
         ask = {"batch": str(self.pair.batch), "reference": str(self._path), "native": sorted(native)}
         with self.pair.steps.step(f"{self.probe}: torch, float64 on float32's inputs") as moved:
             return noise_floor([self.pair.torch.submit("replay", dtype="float64", **ask).result(moved)])
+
+    def actual(self, edges: Sequence[str]) -> Record:
+        """The port's own values at some edges of the replay, each computed from the reference's inputs."""
+        path = self.pair.folder / f"{self.probe}-{self.dtype}-actual.rec"
+        ask = {"batch": str(self.pair.batch), "reference": str(self._path), "keep": list(edges), "out": str(path)}
+        with self.pair.steps.step(f"{self.probe}: paddle, {self.dtype}, its own values") as moved:
+            self.pair.paddle.submit("replay", dtype=self.dtype, **ask).result(moved)
+        return Record(path)
 
     def free_run(self) -> FreeRun:
         """The port from end to end on its own values, against this record."""

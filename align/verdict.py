@@ -24,19 +24,20 @@ GROSS_FLOAT32 = 2.0**-12
 
 
 @dataclass(frozen=True)
-class EdgeVerdict:
-    """The verdict on one edge. `status` is the recorded fact; whether the edge passes is derived from the numbers."""
+class Verdict:
+    """The verdict on one quantity: an edge, a gradient, a parameter, a loss, a learning rate.
+
+    `kind` says what is compared ("input" and "output" for the values of edges), `piece` whose own code is at fault if
+    it fails. `status` is the recorded fact; whether the quantity passes is derived from the numbers.
+    """
 
     name: str
     probe: str
+    kind: str
+    piece: str
     difference: Difference
     noise: float
     limit: float
-    caller: str
-
-    @property
-    def kind(self) -> str:
-        return "input" if is_input(self.name) else "output"
 
     @property
     def ratio(self) -> float:
@@ -65,11 +66,6 @@ class EdgeVerdict:
         return self.limit / self.difference.scale if self.difference.scale else 0.0
 
     @property
-    def piece(self) -> str:
-        """Whose own code stands behind this edge: the caller's for an input, the module's for an output."""
-        return self.caller if is_input(self.name) else module_of(self.name)
-
-    @property
     def is_island(self) -> bool:
         """The port computed this in float32 inside the float64 run, and this alone may explain the difference."""
         return not self.passed and (self.difference.narrow or self.difference.dtype == "float32")
@@ -95,17 +91,23 @@ class EdgeVerdict:
         }
 
 
-def judge(
-    replay: Mapping[str, Any], noise: Mapping[str, float], probe: str, dtype: str = "float64"
-) -> list[EdgeVerdict]:
+def judge(replay: Mapping[str, Any], noise: Mapping[str, float], probe: str, dtype: str = "float64") -> list[Verdict]:
     """The verdicts of one float64 replay, in the port's execution order."""
     verdicts = []
     for edge, raw in replay["differences"].items():
         found = Difference.from_json(raw)
         floor = noise.get(edge, 0.0)
         limit = 0.0 if found.dtype.startswith(("int", "uint")) else limit_of(floor, found.scale, dtype)
-        verdicts.append(EdgeVerdict(edge, probe, found, floor, limit, replay["callers"][edge]))
+        verdicts.append(edge_verdict(edge, probe, found, floor, limit, replay["callers"][edge]))
     return verdicts
+
+
+def edge_verdict(name: str, probe: str, found: Difference, noise: float, limit: float, caller: str) -> Verdict:
+    """The verdict on the value of an edge: the caller's own code stands behind an input, the module's
+    behind an output.
+    """
+    kind, piece = ("input", caller) if is_input(name) else ("output", module_of(name))
+    return Verdict(name, probe, kind, piece, found, noise, limit)
 
 
 def limit_of(noise: float, scale: float, dtype: str = "float64") -> float:
@@ -126,7 +128,7 @@ def noise_floor(runs: Iterable[Mapping[str, Any]]) -> dict[str, float]:
     return floor
 
 
-def blurred(verdicts: Iterable[EdgeVerdict]) -> dict[str, float]:
+def blurred(verdicts: Iterable[Verdict]) -> dict[str, float]:
     """Edges so badly conditioned in every probe that differences of a millionth pass, with their resolution."""
     finest: dict[str, float] = {}
     for v in verdicts:

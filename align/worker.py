@@ -42,10 +42,11 @@ def main(framework: str) -> None:
         answers.request = request["id"]
         try:
             if session is None:
+                from align.operations import find
                 from align.session import Session
 
                 session = Session(framework, answers.progress)
-            answers.send(result=getattr(session, request["method"])(**request["arguments"]))
+            answers.send(result=find(session, request["method"])(**request["arguments"]))
         except CannotCompareError as error:
             answers.send(error=str(error), kind="user")
         except Exception:

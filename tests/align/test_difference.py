@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from align.difference import Difference, difference
-from align.verdict import EdgeVerdict, limit_of
+from align.verdict import edge_verdict, limit_of
 
 RAMP = np.linspace(-1.0, 2.0, 6).reshape(2, 3)
 
 
 def verdict(expected, actual, noise=0.0):
     found = difference(expected, actual)
-    return EdgeVerdict("a:out", "default", found, noise, limit_of(noise, found.scale), "<root>")
+    return edge_verdict("a:out", "default", found, noise, limit_of(noise, found.scale), "<root>")
 
 
 def test_the_numbers():
@@ -69,7 +69,7 @@ def test_the_same_infinity_in_the_same_place_agrees():
 
 def test_a_nan_ratio_never_passes():
     found = Difference("ok", (1,), "float64", max_abs=math.nan, scale=1.0)
-    assert not EdgeVerdict("a:out", "default", found, 0.0, 1e-12, "<root>").passed
+    assert not edge_verdict("a:out", "default", found, 0.0, 1e-12, "<root>").passed
 
 
 def test_an_infinite_or_undefined_noise_floor_does_not_excuse_a_nan():

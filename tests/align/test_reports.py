@@ -11,14 +11,14 @@ from align.difference import difference
 from align.harmless import excuse
 from align.report import Report, write_json
 from align.stage import FreeRun, StageReport
-from align.verdict import EdgeVerdict, blurred, limit_of
+from align.verdict import blurred, edge_verdict, limit_of
 
 ENVIRONMENT = {"torch": "torch 2.13.0", "paddle": "paddle 3.3.1"}
 
 
 def edge(name, error=0.0, caller="<root>", noise=0.0):
     found = difference(np.ones((2, 3)), np.ones((2, 3)) + error)
-    return EdgeVerdict(name, "default", found, noise, limit_of(noise, 1.0), caller)
+    return edge_verdict(name, "default", found, noise, limit_of(noise, 1.0), caller)
 
 
 def report(*verdicts):
@@ -54,7 +54,7 @@ def test_the_text_names_what_failed_and_how_far():
 
 
 def test_json_is_strict_and_says_what_the_report_says(tmp_path):
-    bad = EdgeVerdict("a:out", "default", difference(np.ones(2), np.array([1.0, math.nan])), 0.0, 1e-12, "<root>")
+    bad = edge_verdict("a:out", "default", difference(np.ones(2), np.array([1.0, math.nan])), 0.0, 1e-12, "<root>")
     made = report(bad)
     write_json(tmp_path / "r.json", made)
     read = json.loads((tmp_path / "r.json").read_text(), parse_constant=pytest.fail)

@@ -7,7 +7,7 @@ whole. A float32 leg then judges the port's numerics, and the float32 islands th
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from align.diagnose import between_the_pieces, diagnose, excuse_rewrites, one_si
 from align.edges import ROOT, inside, is_input, module_of
 from align.record import Record
 from align.stage import FreeRun, StageReport
+from align.stages import Subject
 from align.trial import Pair, Trial
-from align.verdict import GROSS_FLOAT32, EdgeVerdict, blurred, judge
+from align.verdict import GROSS_FLOAT32, Verdict, blurred, judge
 
 _NAMED = 8  # modules listed in one note
 
@@ -28,17 +29,18 @@ class Probe:
     """What one set of weights showed."""
 
     name: str
-    verdicts: list[EdgeVerdict]
+    verdicts: list[Verdict]
     found: list[Finding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     sight: Sight = field(default_factory=Sight)
     free_run: FreeRun | None = None
 
 
-def forward_stage(pair: Pair, probes: Mapping[str, Path | None], model: str | None) -> StageReport:
-    """Judge the forward pass on every probe: name → weights record, or None for the weights that live models have."""
+def run(subject: Subject) -> StageReport:
+    """Judge the forward pass on every probe."""
     started = time.perf_counter()
-    results = [_judge_probe(pair, name, weights, model) for name, weights in probes.items()]
+    pair = replace(subject.pair, batch=subject.inputs)
+    results = [_judge_probe(pair, name, weights, subject.model) for name, weights in subject.weights.items()]
     verdicts = [verdict for result in results for verdict in result.verdicts]
     return StageReport(
         stage="forward",
@@ -51,7 +53,7 @@ def forward_stage(pair: Pair, probes: Mapping[str, Path | None], model: str | No
     )
 
 
-def _blind(sights: Sequence[Sight], verdicts: Sequence[EdgeVerdict]) -> list[str]:
+def _blind(sights: Sequence[Sight], verdicts: Sequence[Verdict]) -> list[str]:
     """What no probe of this run could have shown."""
     kinds = dict.fromkeys(kind for s in sights for kind in s.kinds)
     unseen = [kind for kind in kinds if not any(kind in s.seen for s in sights)]
@@ -163,14 +165,14 @@ def _undefined(run: FreeRun) -> list[Finding]:
     return [Finding(ROOT, f"in float32, from end to end, {edge}: {d.detail}", edge) for edge, d in outputs.items()][:1]
 
 
-def _is_lost(verdict: EdgeVerdict) -> bool:
+def _is_lost(verdict: Verdict) -> bool:
     """Beyond poorer numerics: not comparable, or over half of the float32 digits gone where the reference has them."""
     return not verdict.passed and (verdict.difference.status != "ok" or verdict.relative > GROSS_FLOAT32)
 
 
-def _excuse_islands(probe: Probe, quality: Mapping[str, EdgeVerdict]) -> bool:
+def _excuse_islands(probe: Probe, quality: Mapping[str, Verdict]) -> bool:
     """A finding whose failing edges are all float32 islands is judged by the float32 leg alone."""
-    failing: dict[str, list[EdgeVerdict]] = {}
+    failing: dict[str, list[Verdict]] = {}
     for verdict in probe.verdicts:
         if not verdict.passed:
             failing.setdefault(verdict.piece, []).append(verdict)

@@ -1,0 +1,88 @@
+"""The stages: each proves one part of what two models do. One file, one stage; `STAGES` names them in order."""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from align.case import Case
+from align.errors import CannotCompareError
+from align.stage import StageReport
+from align.trial import Pair
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line lets the user choose of single stages."""
+
+    steps: int = 20
+    dropout: float | None = None
+    optimizer: str | None = None
+
+
+DEFAULT_OPTIONS = Options()
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a stage judges: both sides at work, the files of the case, and the user's choices.
+
+    `batch` has the labels, `inputs` is the same batch without; `weights` names a record for each probe, or None for
+    the weights that live modules have. `case` is None for live modules.
+    """
+
+    pair: Pair
+    inputs: Path
+    batch: Path
+    weights: Mapping[str, Path | None]
+    case: Case | None = None
+    options: Options = DEFAULT_OPTIONS
+
+    @property
+    def model(self) -> str | None:
+        """The architecture's name; None for live modules."""
+        return self.case.model if self.case else None
+
+    def registered(self, stage: str) -> Case:
+        """The case, for a stage that builds models itself.
+
+        Raises:
+            CannotCompareError: live modules are compared.
+        """
+        if self.case is None:
+            raise CannotCompareError(f"the {stage} stage builds models and needs a registered one: use --model")
+        return self.case
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One entry of the table: `alias` is its place in the staged method."""
+
+    summary: str
+    alias: str | None = None
+
+    def names(self, name: str) -> tuple[str, ...]:
+        return (self.alias, name) if self.alias else (name,)
+
+
+STAGES: Mapping[str, Stage] = {
+    "forward": Stage("the same values, module by module", "step1"),
+}
+
+
+def run_stages(names: Sequence[str], subject: Subject, keep_going: bool = True) -> list[StageReport]:
+    """Run stages in order; unless `keep_going`, only up to the first that is red: the later ones stand on it."""
+    reports: list[StageReport] = []
+    for name in names:
+        reports.append(_run(name, subject))
+        if not (reports[-1].passed or keep_going):
+            break
+    return reports
+
+
+def _run(name: str, subject: Subject) -> StageReport:
+    """Run one stage in a folder of its own."""
+    run: Callable[[Subject], StageReport] = importlib.import_module(f"align.stages.{name}").run
+    folder = subject.pair.folder / name
+    folder.mkdir(exist_ok=True)
+    return run(replace(subject, pair=replace(subject.pair, folder=folder)))
