@@ -12,10 +12,10 @@ class Mutation:
     """One bug to be put into one side of a pair.
 
     `kind` is its row in the catalogue of real porting bugs ("FW02"), `name` tells it from others of that kind, `stage`
-    is the stage that must find it and `blamed` what must be named first: a module ("<root>" is the model itself), or for the
-    stages without modules the quantity. `apply` changes a session that has built its model; it may replace anything on
-    that session and its model, in either framework. `explained` is a pattern that the explanation must match ("" where
-    none is expected). `task` None stands for the architecture's first; `config` are options that differ from the
+    is the stage that must find it and `blamed` what must be named first: a module ("<root>" is the model itself), or
+    for stages without modules the quantity. `apply` changes a session that has built its model; it may replace anything
+    on that session and its model, in either framework. `explained` is a pattern that the explanation must match, ""
+    where none is expected. `task` None stands for the architecture's first; `config` are options that differ from the
     variant's, `case` what `align.case.resolve` takes besides.
     """
 
