@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from align.backends import Backend
-from align.edges import ROOT, edge_name
+from align.edges import ROOT, edge_name, module_of
+from align.gradients import GradientSink, Tape
 from align.sinks import Passage, Sink
 
 
-class ForwardError(Exception):
+class ModelError(Exception):
     """The model's own code raised; `module` is the innermost module that was running."""
 
     def __init__(self, module: str, cause: Exception) -> None:
@@ -32,9 +33,10 @@ class ForwardError(Exception):
 class Capture:
     """The state of one pass: which modules are running, how often each has run, and the sink."""
 
-    def __init__(self, backend: Backend, sink: Sink, progress: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, backend: Backend, sink: Sink, tape: Tape | None, progress: Callable[[], None]) -> None:
         self._backend = backend
         self._sink = sink
+        self._tape = tape
         self._progress = progress
         self._running: list[str] = []
         self._calls: Counter[str] = Counter()
@@ -78,9 +80,14 @@ class Capture:
         return value
 
     def _tap_tensor(self, tensor: Any, edges: "_Edges", caller: str, path: str) -> Any:
-        differentiable = self._backend.is_differentiable(tensor)
-        passage = Passage(edges.tensor(path), self._backend.to_numpy(tensor), differentiable, caller)
-        tapped = self._backend.tap(tensor, self._sink.pass_edge(passage), differentiable)
+        edge, differentiable = edges.tensor(path), self._backend.is_differentiable(tensor)
+        passage = Passage(edge, self._backend.to_numpy(tensor), differentiable, caller)
+        substitute = self._sink.pass_edge(passage)
+        if self._tape and self._tape.sink.expects(edge, differentiable):
+            leaf, tapped = self._backend.tap(tensor, substitute, True)
+            self._tape.cut(edge, tensor, leaf)
+        else:
+            _, tapped = self._backend.tap(tensor, substitute, differentiable)
         edges.given(tensor, tapped, self._backend.version_of(tapped))
         return tapped
 
@@ -161,15 +168,19 @@ def run(
     batch: Mapping[str, Any],
     sink: Sink,
     *,
+    gradients: GradientSink | None = None,
     native: frozenset[str] = frozenset(),
     progress: Callable[[], None] = lambda: None,
 ) -> None:
-    """One forward pass of `model` on `batch` through `sink`; the modules named in `native` are left untapped.
+    """One forward pass of `model` on `batch` through `sink`, and with `gradients` one backward pass through that.
+
+    The modules named in `native` are left untapped. Parameters keep the gradients that reached them.
 
     Raises:
-        ForwardError: the model's code raised.
+        ModelError: the model's code raised.
     """
-    capture = Capture(backend, sink, progress)
+    tape = Tape(backend, gradients) if gradients else None
+    capture = Capture(backend, sink, tape, progress)
     with ExitStack() as stack:
         for name, module in backend.modules(model):
             if name not in native:
@@ -177,7 +188,12 @@ def run(
         try:
             backend.forward(model, batch)
         except Exception as error:
-            raise ForwardError(capture.failed_in or ROOT, error) from error
+            raise ModelError(capture.failed_in or ROOT, error) from error
+        if tape:
+            try:
+                tape.unwind()
+            except Exception as error:
+                raise ModelError(module_of(tape.at or ROOT), error) from error
 
 
 @contextmanager

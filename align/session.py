@@ -15,8 +15,10 @@ import numpy as np
 
 import convert
 from align.backends import get_backend
-from align.capture import ForwardError, run
+from align.capture import ModelError, run
+from align.edges import ROOT
 from align.errors import CannotCompareError
+from align.gradients import GradientRecord, GradientRecorder, GradientReplay, GradientSink
 from align.record import Record, RecordWriter
 from align.sinks import Recorder, Replay, Sink
 
@@ -32,6 +34,7 @@ class Session:
         self.model: Any = None
         self.weights: Callable[[], Iterable[tuple[str, np.ndarray]]] = tuple
         self._adopted = ("float32", False)
+        self._steps: Mapping[str, convert.Step] = {}  # how each of the model's tensors gets into the torch layout
         self._holds: str | None = None  # the dtype in which the model holds its weights unchanged
 
     def adopt(self, model: Any) -> dict[str, Any]:
@@ -78,6 +81,7 @@ class Session:
             "threads": self.backend.threads(),
             "shapes": {name: tuple(tensor.shape) for name, tensor in parameters},
             "tied": {name: owner for name, owner in tied.items() if owner != name},
+            "trainable": {name: self.backend.is_differentiable(tensor) for name, tensor in parameters},
             "kinds": {name: _kind(module) for name, module in self.backend.modules(self.model)},
         }
 
@@ -91,7 +95,9 @@ class Session:
         plan = convert.table(model, "torch", self.backend.name).plan(
             {name: record.entry(name).shape for name in record}
         )
+        back = convert.table(model, self.backend.name, "torch").plan(plan.target_shapes)
         own = {name: tuple(tensor.shape) for name, tensor in self.backend.parameters(self.model)}
+        self._steps = {step.source: step for step in back.steps}
         self._holds = None
         fitting = {name for name, shape in plan.target_shapes.items() if own.get(name) == tuple(shape)}
         self.weights = lambda: (item for item in plan.convert(record.__getitem__) if item[0] in fitting)
@@ -118,10 +124,14 @@ class Session:
             for name, value in self.weights():
                 writer.add(name, value)
 
-    def record(self, batch: str, dtype: str, out: str) -> dict[str, Any]:
-        """Record every edge of one forward pass on the batch in file `batch` into the file `out`."""
-        with RecordWriter(out) as writer:
-            return self._forward(batch, dtype, Recorder(writer))
+    def record(self, batch: str, dtype: str, out: str, gradients: str | None = None) -> dict[str, Any]:
+        """Record every edge of one forward pass on the batch in file `batch` into the file `out`.
+
+        With the file `gradients`, a backward pass follows and every gradient is written there.
+        """
+        with RecordWriter(out) as writer, RecordWriter(gradients) if gradients else nullcontext() as behind:
+            back = GradientRecorder(behind) if behind else None
+            return self._forward(batch, dtype, Recorder(writer), back)
 
     def replay(
         self,
@@ -135,45 +145,92 @@ class Session:
         perturb: int | None = None,
         keep: list[str] = [],  # noqa: B006 — read only
         out: str | None = None,
+        gradients: str | None = None,
     ) -> dict[str, Any]:
         """Run on the reference record's own inputs and return every edge's `Difference` (see `sinks.Replay`).
 
         `perturb` seeds a run in which all substitutes and all weights are changed by one unit in the last place. The
-        model's own values at the edges named in `keep` are written to the file `out`.
+        model's own values at the edges named in `keep` are written to the file `out`. With `gradients`, the reference's
+        record of them, a backward pass follows (see `gradients.GradientReplay`) and `keep` names gradients instead.
         """
         noise = None if perturb is None else _ulp_noise(perturb, dtype)
+        values, kept_names = Record(reference), frozenset(keep)
         with RecordWriter(out) if out else nullcontext() as kept:
-            sink = Replay(Record(reference), constants, masks, noise, frozenset(keep), kept)
-            facts = self._forward(batch, dtype, sink, frozenset(native), noise)
+            back = GradientReplay(GradientRecord(gradients), values, noise, kept_names, kept) if gradients else None
+            sink = Replay(values, constants, masks, noise, kept_names, None if back else kept)
+            facts = self._forward(batch, dtype, sink, back, frozenset(native), noise)
         skipped = frozenset(native)
-        return facts | {
-            "differences": {edge: d.as_json() for edge, d in sink.differences.items()},
-            "callers": sink.callers,
-            "own_constants": sink.own_constants,
-            "own_masks": sink.own_masks,
-            "unexpected": sink.unexpected,
-            "missing": [e for e in sink.missing if e.partition(":")[0].partition("@")[0] not in skipped],
-        }
+        return (
+            facts
+            | _gradient_facts(back)
+            | {
+                "differences": {edge: d.as_json() for edge, d in sink.differences.items()},
+                "callers": sink.callers,
+                "own_constants": sink.own_constants,
+                "own_masks": sink.own_masks,
+                "unexpected": sink.unexpected,
+                "missing": [e for e in sink.missing if e.partition(":")[0].partition("@")[0] not in skipped],
+            }
+        )
 
     def _forward(
         self,
         batch: str,
         dtype: str,
         sink: Sink,
+        gradients: GradientSink | None = None,
         native: frozenset[str] = frozenset(),
         noise: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> dict[str, Any]:
         started = time.perf_counter()
         self._use(dtype, noise)
-        done = iter(range(1, 1 << 62))
         error = None
         try:
             inputs = {name: v.astype(dtype) if v.dtype.kind == "f" else v for name, v in Record(batch).items()}
             with self._default_dtype(dtype):
-                run(self.backend, self.model, inputs, sink, native=native, progress=lambda: self._progress(next(done)))
-        except ForwardError as failure:
+                self.backend.clear_gradients(self.model)
+                done = iter(range(1, 1 << 62))
+                run(
+                    self.backend,
+                    self.model,
+                    inputs,
+                    sink,
+                    gradients=gradients,
+                    native=native,
+                    progress=lambda: self._progress(next(done)),
+                )
+                if gradients:
+                    self._pass_parameters(gradients)
+        except ModelError as failure:
             error = {"module": failure.module, "message": str(failure)}
         return {"seconds": time.perf_counter() - started, "error": error}
+
+    def _pass_parameters(self, gradients: GradientSink) -> None:
+        """Show the gradient of every parameter in the torch layout, tied ones once under their first name."""
+        for name, tensor in self.owned().items():
+            if self.backend.is_differentiable(tensor):
+                found = self.backend.gradient(tensor)
+                torch_name, view = self.to_torch(name)
+                gradients.pass_parameter(torch_name, None if found is None else view(found))
+
+    def owned(self) -> dict[str, Any]:
+        """The tensors of the state dict, each under its first name."""
+        first: dict[int, str] = {}
+        parameters = self.backend.parameters(self.model)
+        return {name: tensor for name, tensor in parameters if first.setdefault(id(tensor), name) == name}
+
+    def to_torch(self, name: str) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
+        """The torch name of one of this model's tensors, and the function from its layout to torch's.
+
+        Where no table of a registered architecture says otherwise, the weight of a Linear is what differs.
+        """
+        if name in self._steps:
+            step = self._steps[name]
+            return step.target, step.rule.op.view
+        module, _, leaf = name.rpartition(".")
+        owner = dict(self.backend.modules(self.model)).get(module or ROOT)
+        transposed = leaf == "weight" and owner is not None and self.backend.is_transposed(owner)
+        return name, np.transpose if transposed else np.asarray
 
     @contextmanager
     def _default_dtype(self, dtype: str) -> Iterator[None]:
@@ -193,6 +250,17 @@ class Session:
             exact = value.astype(dtype) if value.dtype.kind == "f" else value
             self.backend.set_value(tensors[name], exact if noise is None or value.dtype.kind != "f" else noise(exact))
         self._holds = dtype if noise is None else None
+
+
+def _gradient_facts(replay: GradientReplay | None) -> dict[str, Any]:
+    if replay is None:
+        return {}
+    replay.finish()
+    return {
+        "gradients": {name: d.as_json() for name, d in replay.differences.items()},
+        "absent": replay.absent,
+        "leaks": replay.unexpected,
+    }
 
 
 def _kind(module: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from align.client import Client
 from align.edges import ROOT, is_input, module_of
 from align.errors import CannotCompareError
+from align.gradients import GradientRecord
 from align.progress import Steps
 from align.record import Record
 from align.stage import FreeRun
@@ -31,14 +32,19 @@ class Pair:
 
 
 class Trial:
-    """One probe's passes. Calls go to both workers at once where neither waits for the other."""
+    """One probe's passes. Calls go to both workers at once where neither waits for the other.
 
-    def __init__(self, pair: Pair, probe: str, dtype: str) -> None:
+    With `backward` every pass goes forward and back, and `gradients` is the reference's record of the way back.
+    """
+
+    def __init__(self, pair: Pair, probe: str, dtype: str, backward: bool = False) -> None:
         self.pair = pair
         self.dtype = dtype
         self._path = pair.folder / f"{probe}-{dtype}.rec"
+        self._back = pair.folder / f"{probe}-{dtype}-gradients.rec" if backward else None
         self.probe = probe
         self.reference: Record
+        self.gradients: GradientRecord
 
     def load(self, weights: Path, model: str | None) -> list[str]:
         with self.pair.steps.step(f"{self.probe}: loading weights"):
@@ -57,29 +63,41 @@ class Trial:
     def record(self) -> None:
         steps, pair = self.pair.steps, self.pair
         with steps.step(f"{self.probe}: torch, {self.dtype}, recorded") as moved:
-            facts = pair.torch.submit("record", batch=str(pair.batch), dtype=self.dtype, out=str(self._path)).result(
-                moved
-            )
+            ask = {"batch": str(pair.batch), "dtype": self.dtype, "out": str(self._path)}
+            facts = pair.torch.submit("record", **ask, **self._behind).result(moved)
         if facts["error"]:
             raise CannotCompareError(
                 f"the torch model raised in {facts['error']['module']}: {facts['error']['message']}"
             )
         self.reference = Record(self._path)
+        if self._back:
+            self.gradients = GradientRecord(self._back)
         _check_finite(self.reference)
         steps.calls = sum(":out" in edge for edge in self.reference)
+
+    @property
+    def _behind(self) -> dict[str, str]:
+        return {"gradients": str(self._back)} if self._back else {}
 
     def replay(
         self, native: frozenset[str] = frozenset(), constants: int = 0, masks: bool = False, noise: bool = True
     ) -> tuple[dict[str, Any], dict[str, float]]:
-        """The port's replay and, beside it, the reference's perturbed ones."""
+        """The port's replay and, beside it, the reference's perturbed ones: the noise floor of every edge.
+
+        That of the gradients stands in the replay, as "gradient_noise".
+        """
         seeds = _PERTURBED_RUNS if noise else ()
         ask: dict[str, Any] = {"batch": str(self.pair.batch), "reference": str(self._path), "native": sorted(native)}
+        ask |= self._behind
         actual = self.pair.paddle.submit("replay", dtype=self.dtype, constants=constants, masks=masks, **ask)
         floors = [self.pair.torch.submit("replay", dtype=self.dtype, perturb=seed, **ask) for seed in seeds]
         with self.pair.steps.step(f"{self.probe}: paddle, {self.dtype}, replayed") as moved:
             replay = actual.result(moved)
         with self.pair.steps.step(f"{self.probe}: torch, noise floor") as moved:
-            return replay, noise_floor([floor.result(moved) for floor in floors])
+            runs = [floor.result(moved) for floor in floors]
+        if self._back:
+            replay["gradient_noise"] = noise_floor(runs, "gradients")
+        return replay, noise_floor(runs)
 
     def rounding_error(self, native: frozenset[str]) -> dict[str, float]:
         """The reference's own rounding error at every edge: float64 on this record's inputs, against the record."""

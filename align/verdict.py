@@ -113,17 +113,22 @@ def edge_verdict(name: str, probe: str, found: Difference, noise: float, limit: 
 def limit_of(noise: float, scale: float, dtype: str = "float64") -> float:
     """The largest |actual − expected| that passes; see the module's docstring."""
     if dtype == "float32":
-        return K_FLOAT32 * (noise + _ROUNDOFF[dtype] * scale)
-    return max(K * (noise + _ROUNDOFF[dtype] * scale), TAU * scale)
+        return K_FLOAT32 * (noise + rounding(dtype, scale))
+    return max(K * (noise + rounding(dtype, scale)), TAU * scale)
 
 
-def noise_floor(runs: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+def rounding(dtype: str, scale: float) -> float:
+    """u·s: half a unit in the last place of a number of magnitude `scale`."""
+    return _ROUNDOFF[dtype] * scale
+
+
+def noise_floor(runs: Iterable[Mapping[str, Any]], of: str = "differences") -> dict[str, float]:
     """M of every edge: the largest change over the perturbed runs. A run that is not comparable at an edge gives
-    infinity.
+    infinity. `of` may be "gradients" instead.
     """
     floor: dict[str, float] = {}
     for run in runs:
-        for edge, raw in run["differences"].items():
+        for edge, raw in run[of].items():
             floor[edge] = max(floor.get(edge, 0.0), raw["max_abs"])
     return floor
 

@@ -13,7 +13,7 @@ import numpy as np
 from convert.checkpoint import Checkpoint, open_checkpoint
 from convert.errors import CheckpointError, ConvertError, MappingError
 from convert.layouts import LAYOUTS, names, table
-from convert.plan import Plan, Table, check_state
+from convert.plan import Plan, Step, Table, check_state
 from convert.rules import Alias, Drop, Keep, Linear, Rule
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "MappingError",
     "Plan",
     "Rule",
+    "Step",
     "Table",
     "check_state",
     "convert_state",

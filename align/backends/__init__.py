@@ -35,14 +35,28 @@ class Backend(Protocol):
     def set_value(self, tensor: Any, value: np.ndarray) -> None: ...
     def is_tensor(self, value: Any) -> bool: ...
     def is_differentiable(self, tensor: Any) -> bool: ...
+    def is_transposed(self, module: Any) -> bool:
+        """Whether the module's `weight` (inputs, outputs) is the transpose of torch's."""
+
     def version_of(self, tensor: Any) -> int:
         """How often the tensor has been changed in place."""
 
     def to_numpy(self, tensor: Any) -> np.ndarray:
         """The tensor's values; may share its memory, so read before the model goes on."""
 
-    def tap(self, tensor: Any, substitute: np.ndarray | None, differentiable: bool) -> Any:
-        """The tensor that goes on in place of `tensor`: its own value or `substitute`, cut from the graph before it."""
+    def tap(self, tensor: Any, substitute: np.ndarray | None, differentiable: bool) -> tuple[Any, Any]:
+        """A leaf with the value of `tensor` or with `substitute`, cut from the graph before it, and the tensor that
+        goes on in place of `tensor`; gradients of that gather at the leaf.
+        """
+
+    def gradient(self, leaf: Any) -> np.ndarray | None:
+        """What has gathered at a leaf or a parameter; None if nothing came."""
+
+    def backward(self, tensor: Any, gradient: np.ndarray) -> None:
+        """Send a gradient from `tensor` back to the leaves that it was made from; may be done again."""
+
+    def clear_gradients(self, model: Any) -> None:
+        """Leave no gradient at any parameter, not even zeros."""
 
     def forward(self, model: Any, batch: Mapping[str, np.ndarray]) -> Any: ...
 

@@ -48,16 +48,30 @@ class PaddleBackend:
     def is_differentiable(self, tensor: paddle.Tensor) -> bool:
         return not tensor.stop_gradient
 
+    def is_transposed(self, module: paddle.nn.Layer) -> bool:
+        return isinstance(module, paddle.nn.Linear)
+
     def version_of(self, tensor: paddle.Tensor) -> int:
         return int(tensor.inplace_version)
 
     def to_numpy(self, tensor: paddle.Tensor) -> np.ndarray:
         return tensor.numpy()
 
-    def tap(self, tensor: paddle.Tensor, substitute: np.ndarray | None, differentiable: bool) -> paddle.Tensor:
-        value = tensor.detach() if substitute is None else paddle.to_tensor(np.array(substitute))
-        value.stop_gradient = not (differentiable and value.is_floating_point())
-        return value if value.stop_gradient else value.clone()
+    def tap(self, tensor: paddle.Tensor, substitute: np.ndarray | None, differentiable: bool) -> tuple[Any, Any]:
+        leaf = tensor.detach() if substitute is None else paddle.to_tensor(np.array(substitute))
+        leaf.stop_gradient = not (differentiable and leaf.is_floating_point())
+        return leaf, leaf if leaf.stop_gradient else leaf.clone()
+
+    def gradient(self, leaf: paddle.Tensor) -> np.ndarray | None:
+        return None if leaf.grad is None else leaf.grad.numpy()
+
+    def backward(self, tensor: paddle.Tensor, gradient: np.ndarray) -> None:
+        start = paddle.to_tensor(np.array(gradient)).astype(tensor.dtype)
+        paddle.autograd.backward([tensor], [start], retain_graph=True)
+
+    def clear_gradients(self, model: paddle.nn.Layer) -> None:
+        for parameter in model.parameters():
+            parameter.clear_gradient(set_to_zero=False)
 
     def forward(self, model: paddle.nn.Layer, batch: Mapping[str, np.ndarray]) -> Any:
         return model(**{name: paddle.to_tensor(np.array(value)) for name, value in batch.items()})

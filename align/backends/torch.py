@@ -52,16 +52,30 @@ class TorchBackend:
     def is_differentiable(self, tensor: torch.Tensor) -> bool:
         return tensor.requires_grad
 
+    def is_transposed(self, module: torch.nn.Module) -> bool:
+        return False
+
     def version_of(self, tensor: torch.Tensor) -> int:
         return tensor._version
 
     def to_numpy(self, tensor: torch.Tensor) -> np.ndarray:
         return tensor.detach().cpu().numpy()
 
-    def tap(self, tensor: torch.Tensor, substitute: np.ndarray | None, differentiable: bool) -> torch.Tensor:
-        value = tensor.detach() if substitute is None else _tensor(substitute)
-        # The clone is no leaf, so code that works in place on its input still may.
-        return value.requires_grad_().clone() if differentiable and value.is_floating_point() else value
+    def tap(self, tensor: torch.Tensor, substitute: np.ndarray | None, differentiable: bool) -> tuple[Any, Any]:
+        leaf = tensor.detach() if substitute is None else _tensor(substitute)
+        if not (differentiable and leaf.is_floating_point()):
+            return leaf, leaf
+        leaf.requires_grad_()
+        return leaf, leaf.clone()  # no leaf, so code that works in place on its input still may
+
+    def gradient(self, leaf: torch.Tensor) -> np.ndarray | None:
+        return None if leaf.grad is None else leaf.grad.numpy()
+
+    def backward(self, tensor: torch.Tensor, gradient: np.ndarray) -> None:
+        torch.autograd.backward([tensor], [_tensor(gradient).to(tensor.dtype)], retain_graph=True)
+
+    def clear_gradients(self, model: torch.nn.Module) -> None:
+        model.zero_grad(set_to_none=True)
 
     def forward(self, model: torch.nn.Module, batch: Mapping[str, np.ndarray]) -> Any:
         tensors = {name: _tensor(value) for name, value in batch.items()}

@@ -67,6 +67,7 @@ class Stage:
 
 STAGES: Mapping[str, Stage] = {
     "forward": Stage("the same values, module by module", "step1"),
+    "backward": Stage("the same gradients, module by module", "step4"),
 }
 
 

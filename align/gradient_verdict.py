@@ -1,0 +1,91 @@
+"""Judging gradients: like values, with a scale that mathematically zero gradients share with their neighbours.
+
+The gradient of a key bias is zero in theory and 10⁻¹⁷ in practice on either side, so no relative limit fits it. The
+limit is max(64·(M + u·b), 10⁻¹²·s): M the noise floor, s the largest expected value, and b the largest gradient of the
+same kind (of edges, of parameters) in the same block of the network.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from align.blame import Finding
+from align.difference import Difference, difference
+from align.edges import ROOT, is_input, module_of
+from align.gradients import GradientRecord
+from align.verdict import TAU, K, Verdict, rounding
+
+EDGE, PARAMETER, RULE = "gradient", "parameter gradient", "rule"
+
+
+def judge_gradients(replay: Mapping[str, Any], probe: str) -> list[Verdict]:
+    """The verdicts on the gradients of edges, in the order of the backward pass, and then of parameters."""
+    found = {name: Difference.from_json(raw) for name, raw in replay["gradients"].items()}
+    scales: dict[tuple[str, str], float] = {}
+    for name, d in found.items():
+        key = _kind(name), _block(_module(name))
+        scales[key] = max(scales.get(key, 0.0), d.scale)
+    verdicts = []
+    for name, d in found.items():
+        noise, block = replay["gradient_noise"].get(name, 0.0), scales[_kind(name), _block(_module(name))]
+        limit = max(K * (noise + rounding("float64", block)), TAU * d.scale)
+        verdicts.append(Verdict(name, probe, _kind(name), _piece(name, replay["callers"]), d, noise, limit))
+    return verdicts
+
+
+def _kind(name: str) -> str:
+    return EDGE if ":" in name else PARAMETER
+
+
+def _module(name: str) -> str:
+    return module_of(name) if ":" in name else name.rpartition(".")[0] or ROOT
+
+
+def _piece(name: str, callers: Mapping[str, str]) -> str:
+    """Whose code made a gradient: a module its inputs', the caller those that it sends back to a module's outputs."""
+    if ":" not in name or is_input(name):
+        return _module(name)
+    return callers.get(name, ROOT)
+
+
+def _block(module: str) -> str:
+    """The layer that a module belongs to: the path up to the first number, else its first part."""
+    parts = module.split(".")
+    numbered = next((n for n, part in enumerate(parts) if part.isdecimal()), 0)
+    return ".".join(parts[: numbered + 1])
+
+
+def class_sums(gradients: GradientRecord, kinds: Mapping[str, Mapping[str, Any]], probe: str) -> Iterator[Verdict]:
+    """A rule that the reference itself must obey: the gradient of softmax cross-entropy sums to 0 over the classes."""
+    for module, facts in kinds.items():
+        edge = f"{module}:in0"
+        softmax = "CrossEntropy" in facts["class"] and "Binary" not in facts["class"]
+        gradient = gradients.get(edge) if softmax else None
+        if gradient is None or not gradient.size:
+            continue
+        sums = gradient.sum(-1)
+        limit = K * rounding("float64", float(np.abs(gradient).sum(-1).max()))
+        yield Verdict(
+            f"{edge} summed over classes", probe, RULE, module, difference(np.zeros_like(sums), sums), 0.0, limit
+        )
+
+
+def finding_of(verdict: Verdict, gradients: GradientRecord, replay: Mapping[str, Any]) -> Finding:
+    """What a failing gradient says, and of whom."""
+    d = verdict.difference
+    if verdict.name in replay["absent"]:
+        text = "no gradient arrives: the path is detached, or the parameter is not used"
+    elif verdict.name in replay["leaks"]:
+        text = f"a gradient of {d.max_abs:.2e} arrives where torch stops it"
+    elif d.status != "ok":
+        text = d.detail
+    else:
+        text = f"worst difference {d.max_abs:.2e} at {d.worst_at}, allowed {verdict.limit:.2e}"
+    what = {
+        EDGE: f"the gradient that it sends back to {verdict.name}",
+        PARAMETER: f"the gradient of its parameter {verdict.name}",
+        RULE: "a law of softmax cross-entropy is broken in torch itself",
+    }[verdict.kind]
+    evidence = {"probe": verdict.probe, "ratio": verdict.ratio, "max_abs": d.max_abs, "limit": verdict.limit}
+    return Finding(verdict.piece, f"{what}: {text}", verdict.name, evidence, verdict.relative)
