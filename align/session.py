@@ -8,7 +8,8 @@ import dataclasses
 import importlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ import numpy as np
 import convert
 from align.backends import get_backend
 from align.capture import ModelError, run
+from align.dropout import SharedMasks, shared_dropout
 from align.edges import ROOT
 from align.errors import CannotCompareError
 from align.gradients import GradientRecord, GradientRecorder, GradientReplay, GradientSink
@@ -32,6 +34,7 @@ class Session:
         self.backend = get_backend(framework)
         self._progress = progress
         self.model: Any = None
+        self._make: Callable[[], Any]
         self.weights: Callable[[], Iterable[tuple[str, np.ndarray]]] = tuple
         self._adopted = ("float32", False)
         self._steps: Mapping[str, convert.Step] = {}  # how each of the model's tensors gets into the torch layout
@@ -51,8 +54,7 @@ class Session:
         """Give an adopted model back with the dtype, weights and mode it came with."""
         dtype, training = self._adopted
         self._use(dtype)
-        if training:
-            self.model.train()
+        self.backend.set_training(self.model, training)
 
     def build(self, model: str, task_class: str, config: Mapping[str, Any]) -> dict[str, Any]:
         """Build `task_class` of the architecture `model` in float64, and describe it.
@@ -66,23 +68,33 @@ class Session:
         )
         try:
             resolved = _round_floats(config_class.from_dict(config))
-            with self._default_dtype("float64"):
-                self.model = getattr(module, task_class)(resolved)
+            self._make = partial(getattr(module, task_class), resolved)
+            self.model = self.fresh("float64")
         except ValueError as error:
             raise CannotCompareError(f"{task_class} refuses this configuration: {error}") from error
         return self._describe() | {"config": dataclasses.asdict(resolved)}
 
+    def fresh(self, dtype: str = "float32") -> Any:
+        """Another model like the one that was built, as it initialises itself."""
+        with self._default_dtype(dtype):
+            return self._make()
+
     def _describe(self) -> dict[str, Any]:
-        parameters = self.backend.parameters(self.model)
+        return self.describe_parameters(self.model) | {
+            "version": self.backend.version(),
+            "threads": self.backend.threads(),
+            "kinds": {name: _kind(module) for name, module in self.backend.modules(self.model)},
+        }
+
+    def describe_parameters(self, model: Any) -> dict[str, Any]:
+        """What a model has by name: shapes, the tensors of which one stands under several names, what is trained."""
+        parameters = self.backend.parameters(model)
         first: dict[int, str] = {}
         tied = {name: first.setdefault(id(tensor), name) for name, tensor in parameters}
         return {
-            "version": self.backend.version(),
-            "threads": self.backend.threads(),
             "shapes": {name: tuple(tensor.shape) for name, tensor in parameters},
             "tied": {name: owner for name, owner in tied.items() if owner != name},
             "trainable": {name: self.backend.is_differentiable(tensor) for name, tensor in parameters},
-            "kinds": {name: _kind(module) for name, module in self.backend.modules(self.model)},
         }
 
     def load(self, weights: str, model: str) -> list[str]:
@@ -127,7 +139,8 @@ class Session:
     def record(self, batch: str, dtype: str, out: str, gradients: str | None = None) -> dict[str, Any]:
         """Record every edge of one forward pass on the batch in file `batch` into the file `out`.
 
-        With the file `gradients`, a backward pass follows and every gradient is written there.
+        With the file `gradients`, this is a step of training: dropout is on, with masks that both sides share, a
+        backward pass follows, and every gradient is written there.
         """
         with RecordWriter(out) as writer, RecordWriter(gradients) if gradients else nullcontext() as behind:
             back = GradientRecorder(behind) if behind else None
@@ -185,9 +198,10 @@ class Session:
         started = time.perf_counter()
         self._use(dtype, noise)
         error = None
+        self.backend.set_training(self.model, gradients is not None)
         try:
             inputs = {name: v.astype(dtype) if v.dtype.kind == "f" else v for name, v in Record(batch).items()}
-            with self._default_dtype(dtype):
+            with self._default_dtype(dtype), self._dropout(gradients is not None):
                 self.backend.clear_gradients(self.model)
                 done = iter(range(1, 1 << 62))
                 run(
@@ -204,6 +218,9 @@ class Session:
         except ModelError as failure:
             error = {"module": failure.module, "message": str(failure)}
         return {"seconds": time.perf_counter() - started, "error": error}
+
+    def _dropout(self, on: bool) -> AbstractContextManager[None]:
+        return shared_dropout(self.backend, self.model, SharedMasks()) if on else nullcontext()
 
     def _pass_parameters(self, gradients: GradientSink) -> None:
         """Show the gradient of every parameter in the torch layout, tied ones once under their first name."""
@@ -231,6 +248,16 @@ class Session:
         owner = dict(self.backend.modules(self.model)).get(module or ROOT)
         transposed = leaf == "weight" and owner is not None and self.backend.is_transposed(owner)
         return name, np.transpose if transposed else np.asarray
+
+    @contextmanager
+    def in_dtype(self, dtype: str, perturb: int | None = None) -> Iterator[Any]:
+        """The model in `dtype` with the weights it was given and dropout off, for what an operation does with it.
+
+        `perturb` seeds a change of every weight by one unit in the last place.
+        """
+        self._use(dtype, None if perturb is None else _ulp_noise(perturb, dtype))
+        with self._default_dtype(dtype):
+            yield self.model
 
     @contextmanager
     def _default_dtype(self, dtype: str) -> Iterator[None]:

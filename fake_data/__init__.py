@@ -13,6 +13,7 @@ from fake_data.batch import batch_keys, label_names, make_batch
 from fake_data.check import check_batch
 from fake_data.errors import BatchError, WeightError
 from fake_data.files import load_batch
+from fake_data.situations import label_situations
 from fake_data.text import tokenize_file
 from fake_data.weights import make_weights, saturate
 
@@ -22,6 +23,7 @@ __all__ = [
     "batch_keys",
     "check_batch",
     "label_names",
+    "label_situations",
     "load_batch",
     "make_batch",
     "make_weights",

@@ -20,6 +20,9 @@ class Backend(Protocol):
 
     def version(self) -> str: ...
     def threads(self) -> int: ...
+    def seed(self, seed: int) -> None:
+        """Start the framework's random numbers anew."""
+
     def default_dtype(self, dtype: str) -> str:
         """Make `dtype` the dtype of new parameters and constants; returns the one before."""
 
@@ -30,7 +33,10 @@ class Backend(Protocol):
         """Every name of the state dict with its tensor; a tied tensor stands under each of its names."""
 
     def cast(self, model: Any, dtype: str) -> None:
-        """Convert floating parameters and buffers in place, and switch dropout off."""
+        """Convert floating parameters and buffers in place."""
+
+    def set_training(self, model: Any, training: bool) -> None:
+        """Put the model in training or evaluation mode."""
 
     def set_value(self, tensor: Any, value: np.ndarray) -> None: ...
     def is_tensor(self, value: Any) -> bool: ...

@@ -23,6 +23,9 @@ class PaddleBackend:
     def threads(self) -> int:
         return int(paddle.get_flags("FLAGS_paddle_num_threads")["FLAGS_paddle_num_threads"])
 
+    def seed(self, seed: int) -> None:
+        paddle.seed(seed)
+
     def default_dtype(self, dtype: str) -> str:
         before = str(paddle.get_default_dtype())
         paddle.set_default_dtype(dtype)  # type: ignore[arg-type]
@@ -37,7 +40,12 @@ class PaddleBackend:
 
     def cast(self, model: paddle.nn.Layer, dtype: str) -> None:
         model.to(dtype=dtype)  # type: ignore[arg-type]
-        model.eval()
+
+    def set_training(self, model: paddle.nn.Layer, training: bool) -> None:
+        if training:
+            model.train()
+        else:
+            model.eval()
 
     def set_value(self, tensor: paddle.Tensor, value: np.ndarray) -> None:
         tensor.set_value(np.ascontiguousarray(value).astype(str(tensor.dtype).rpartition(".")[2], copy=False))

@@ -27,6 +27,9 @@ class TorchBackend:
     def threads(self) -> int:
         return torch.get_num_threads()
 
+    def seed(self, seed: int) -> None:
+        torch.manual_seed(seed)
+
     def default_dtype(self, dtype: str) -> str:
         before = str(torch.get_default_dtype()).removeprefix("torch.")
         torch.set_default_dtype(getattr(torch, dtype))
@@ -40,7 +43,10 @@ class TorchBackend:
         return list(model.state_dict(keep_vars=True).items())
 
     def cast(self, model: torch.nn.Module, dtype: str) -> None:
-        model.to(getattr(torch, dtype)).eval()
+        model.to(getattr(torch, dtype))
+
+    def set_training(self, model: torch.nn.Module, training: bool) -> None:
+        model.train(training)
 
     def set_value(self, tensor: torch.Tensor, value: np.ndarray) -> None:
         with torch.no_grad():

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from align.case import Case
-from align.errors import CannotCompareError
+from align.errors import CannotCompareError, NotApplicableError
 from align.stage import StageReport
 from align.trial import Pair
 
@@ -67,15 +67,24 @@ class Stage:
 
 STAGES: Mapping[str, Stage] = {
     "forward": Stage("the same values, module by module", "step1"),
+    "loss": Stage("the same loss, on the same logits and from end to end", "step3"),
     "backward": Stage("the same gradients, module by module", "step4"),
 }
 
 
 def run_stages(names: Sequence[str], subject: Subject, keep_going: bool = True) -> list[StageReport]:
-    """Run stages in order; unless `keep_going`, only up to the first that is red: the later ones stand on it."""
+    """Run stages in order; unless `keep_going`, only up to the first that is red: the later ones stand on it.
+
+    Of several stages, those that have nothing to judge in this case are left out.
+    """
     reports: list[StageReport] = []
     for name in names:
-        reports.append(_run(name, subject))
+        try:
+            reports.append(_run(name, subject))
+        except NotApplicableError:
+            if len(names) == 1:
+                raise
+            continue
         if not (reports[-1].passed or keep_going):
             break
     return reports

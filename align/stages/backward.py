@@ -1,8 +1,9 @@
 """The backward stage: does every module send back the same gradients, and does every parameter receive the same?
 
-One pass forward and back, recorded in torch and replayed in Paddle on torch's own inputs and torch's own gradients: so
-each vector-Jacobian product is judged alone. Where the model has a loss it starts from that, else from fixed random
-gradients of its outputs.
+One step of training without the update, recorded in torch and replayed in Paddle on torch's own inputs and torch's own
+gradients: so each vector-Jacobian product is judged alone. Dropout is on, with masks that both sides share: so one that
+is missing, doubled or misplaced shows in the values. Where the model has a loss the gradients start from that, else
+from fixed random gradients of its outputs.
 """
 
 import time
@@ -59,12 +60,12 @@ def _judge_probe(
         f"{v.name}: another gradient, harmless if {v.piece} is what it seems in the forward stage: a rewrite"
         for v in harmless
     ]
-    blame = [*map(_in_the_forward_pass, values), *structure, *gradients, *_crash(replay)]
+    blame = [*map(_in_training_mode, values), *structure, *gradients, *_crash(replay)]
     return verdicts, list({f.module: f for f in reversed(blame)}.values())[::-1], notes + _none_for_zero(replay)
 
 
-def _in_the_forward_pass(finding: Finding) -> Finding:
-    return replace(finding, why=f"the forward pass differs already: {finding.why}")
+def _in_training_mode(finding: Finding) -> Finding:
+    return replace(finding, why=f"in training mode its values differ already: {finding.why}")
 
 
 def _crash(replay: Mapping[str, Any]) -> list[Finding]:

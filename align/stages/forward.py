@@ -40,13 +40,13 @@ def run(subject: Subject) -> StageReport:
     """Judge the forward pass on every probe."""
     started = time.perf_counter()
     pair = replace(subject.pair, batch=subject.inputs)
-    results = [_judge_probe(pair, name, weights, subject.model) for name, weights in subject.weights.items()]
+    results = [judge_probe(pair, name, weights, subject.model) for name, weights in subject.weights.items()]
     verdicts = [verdict for result in results for verdict in result.verdicts]
     return StageReport(
         stage="forward",
         seconds=time.perf_counter() - started,
         verdicts=verdicts,
-        blame=_configuration(pair.descriptions) + _merge(results),
+        blame=_configuration(pair.descriptions) + merge(results),
         notes=list(dict.fromkeys([note for r in results for note in r.notes] + _sharing(pair.descriptions))),
         blind=_blind([result.sight for result in results], verdicts),
         free_run=results[0].free_run,
@@ -81,7 +81,7 @@ def _sharing(descriptions: Mapping[str, Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def _merge(results: Sequence[Probe]) -> list[Finding]:
+def merge(results: Sequence[Probe]) -> list[Finding]:
     """The findings of all probes, one for each module."""
     first: dict[str, Finding] = {}
     for result in results:
@@ -90,7 +90,8 @@ def _merge(results: Sequence[Probe]) -> list[Finding]:
     return list(first.values())
 
 
-def _judge_probe(pair: Pair, name: str, weights: Path | None, model: str | None) -> Probe:
+def judge_probe(pair: Pair, name: str, weights: Path | None, model: str | None, float32: bool = True) -> Probe:
+    """Judge one forward pass on the pair's batch; without `float32` only in float64, piece by piece."""
     trial = Trial(pair, name, "float64")
     problems = trial.load(weights, model) if weights is not None else []
     trial.record()
@@ -104,7 +105,7 @@ def _judge_probe(pair: Pair, name: str, weights: Path | None, model: str | None)
     probe.sight = sight(
         trial.reference, trial.weights(weights), Record(pair.batch), pair.descriptions["torch"]["kinds"]
     )
-    if not replay["error"]:
+    if float32 and not replay["error"]:
         modules = {module_of(edge) for edge in trial.reference}
         native = frozenset(m for m in modules if any(inside(m, e.composite) for e in excused))
         islands = _float32_leg(Trial(pair, name, "float32"), probe, native)

@@ -1,0 +1,81 @@
+"""Dropout that falls alike on both sides: every mask comes from one counter-based stream, whatever the framework.
+
+A mask is keyed by the seed, the training step, the module whose code asks for it and how many masks that has asked for
+before. A Dropout module counts as its parent's code, so that it makes no difference whether a side calls a module or a
+function. Only the functions `dropout` and `scaled_dot_product_attention` of a framework's functional module are
+replaced, which its own layers call too.
+"""
+
+import importlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+
+from align.backends import Backend
+from align.edges import ROOT
+from fake_data.stream import Stream
+
+
+class SharedMasks:
+    """The masks of one run. `probability` replaces every probability above zero; None leaves each as it is."""
+
+    def __init__(self, seed: int = 0, probability: float | None = None) -> None:
+        self._seed = seed
+        self._probability = probability
+        self._running: list[str] = []
+        self._asked: Counter[str] = Counter()
+        self._step = 0
+
+    def start(self, step: int) -> None:
+        """Begin a forward pass: masks repeat if the step does."""
+        self._step = step
+        self._asked.clear()
+
+    def probability(self, own: float) -> float:
+        return own if self._probability is None or own == 0 else self._probability
+
+    def factors(self, shape: tuple[int, ...], probability: float, upscale: bool = True) -> np.ndarray:
+        """float64 of `shape`: 0 where a value is dropped, else 1/(1 − probability), or 1 unless `upscale`."""
+        owner = self._running[-1] if self._running else ROOT
+        self._asked[owner] += 1
+        stream = Stream(self._seed, f"dropout in step {self._step}", f"{owner} {self._asked[owner]}")
+        kept = stream.uniforms(tuple(shape)) >= probability
+        return kept / (1 - probability) if upscale else kept.astype(np.float64)
+
+    @contextmanager
+    def inside(self, name: str, module: Any) -> Iterator[None]:
+        """Know for the duration that `module` is running while its forward does."""
+        owner = (name.rpartition(".")[0] or ROOT) if "Dropout" in type(module).__name__ else name
+        own, forward = module.__dict__.get("forward"), module.forward
+
+        def tracked(*args: Any, **kwargs: Any) -> Any:
+            self._running.append(owner)
+            try:
+                return forward(*args, **kwargs)
+            finally:
+                self._running.pop()
+
+        # The signature of what was there still numbers the edges.
+        tracked.__wrapped__ = forward  # type: ignore[attr-defined]
+        module.__dict__["forward"] = tracked
+        try:
+            yield
+        finally:
+            if own is None:
+                del module.__dict__["forward"]
+            else:
+                module.__dict__["forward"] = own
+
+
+@contextmanager
+def shared_dropout(backend: Backend, model: Any, masks: SharedMasks) -> Iterator[None]:
+    """Give every dropout of `model` its masks from `masks` while the context lasts."""
+    functions = importlib.import_module(f"align.dropout.{backend.name}")
+    with ExitStack() as stack:
+        for name, module in backend.modules(model):
+            stack.enter_context(masks.inside(name, module))
+        stack.enter_context(functions.replaced(masks))
+        yield
