@@ -19,6 +19,9 @@ from align.backends import get_backend
 from align.capture import ModelError, run
 from align.dropout import SharedMasks, shared_dropout
 from align.edges import ROOT
+from align.engines import Engine, make_engine
+from align.engines.schedules import Schedule
+from align.engines.spec import OptimizerSpec
 from align.errors import CannotCompareError
 from align.gradients import GradientRecord, GradientRecorder, GradientReplay, GradientSink
 from align.record import Record, RecordWriter
@@ -166,7 +169,7 @@ class Session:
         model's own values at the edges named in `keep` are written to the file `out`. With `gradients`, the reference's
         record of them, a backward pass follows (see `gradients.GradientReplay`) and `keep` names gradients instead.
         """
-        noise = None if perturb is None else _ulp_noise(perturb, dtype)
+        noise = None if perturb is None else ulp_noise(perturb, dtype)
         values, kept_names = Record(reference), frozenset(keep)
         with RecordWriter(out) if out else nullcontext() as kept:
             back = GradientReplay(GradientRecord(gradients), values, noise, kept_names, kept) if gradients else None
@@ -219,6 +222,12 @@ class Session:
             error = {"module": failure.module, "message": str(failure)}
         return {"seconds": time.perf_counter() - started, "error": error}
 
+    def metrics(self, task: str, config: Mapping[str, Any]) -> dict[str, Any]:
+        """Fresh metrics by name, with which this side scores its predictions (see `align.metrics`)."""
+        from align.metrics import metrics_of  # imports for a second, and only one operation needs it
+
+        return metrics_of(task, config)
+
     def _dropout(self, on: bool) -> AbstractContextManager[None]:
         return shared_dropout(self.backend, self.model, SharedMasks()) if on else nullcontext()
 
@@ -249,13 +258,25 @@ class Session:
         transposed = leaf == "weight" and owner is not None and self.backend.is_transposed(owner)
         return name, np.transpose if transposed else np.asarray
 
+    def make_engine(self, spec: OptimizerSpec) -> Engine:
+        """What trains this model, as it stands now, by one optimizer; the weights it was given come back with the next
+        `in_dtype`.
+        """
+        self._holds = None
+        trainable = {name: tensor for name, tensor in self.owned().items() if self.backend.is_differentiable(tensor)}
+        return make_engine(self.backend.name, trainable, spec)
+
+    def make_schedule(self, schedule: Schedule, lr: float) -> Callable[[int], float]:
+        """The learning rate of each update, by its number from 0 on."""
+        return partial(schedule, lr)
+
     @contextmanager
     def in_dtype(self, dtype: str, perturb: int | None = None) -> Iterator[Any]:
         """The model in `dtype` with the weights it was given and dropout off, for what an operation does with it.
 
         `perturb` seeds a change of every weight by one unit in the last place.
         """
-        self._use(dtype, None if perturb is None else _ulp_noise(perturb, dtype))
+        self._use(dtype, None if perturb is None else ulp_noise(perturb, dtype))
         with self._default_dtype(dtype):
             yield self.model
 
@@ -296,7 +317,7 @@ def _kind(module: Any) -> dict[str, Any]:
     return {"class": type(module).__name__} | {k: v for k, v in facts.items() if isinstance(v, (int, float, str))}
 
 
-def _ulp_noise(seed: int, dtype: str) -> Callable[[np.ndarray], np.ndarray]:
+def ulp_noise(seed: int, dtype: str) -> Callable[[np.ndarray], np.ndarray]:
     """Multiply by 1 ± 2⁻⁵² (float64) or 1 ± 2⁻²³ (float32), the sign at random."""
     generator = np.random.default_rng(seed)
     unit = np.finfo(dtype).eps

@@ -79,7 +79,7 @@ class PaddleBackend:
 
     def clear_gradients(self, model: paddle.nn.Layer) -> None:
         for parameter in model.parameters():
-            parameter.clear_gradient(set_to_zero=False)
+            parameter.grad = None  # clear_gradient(set_to_zero=False) leaves zeros behind
 
     def forward(self, model: paddle.nn.Layer, batch: Mapping[str, np.ndarray]) -> Any:
         return model(**{name: paddle.to_tensor(np.array(value)) for name, value in batch.items()})

@@ -67,8 +67,10 @@ class Stage:
 
 STAGES: Mapping[str, Stage] = {
     "forward": Stage("the same values, module by module", "step1"),
+    "init": Stage("the same distribution of initial weights, and the same structure", "step2"),
     "loss": Stage("the same loss, on the same logits and from end to end", "step3"),
     "backward": Stage("the same gradients, module by module", "step4"),
+    "training": Stage("the same losses, gradients and weights over many updates", "step5"),
 }
 
 
