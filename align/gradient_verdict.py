@@ -5,7 +5,7 @@ limit is max(64·(M + u·b), 10⁻¹²·s): M the noise floor, s the largest exp
 same kind (of edges, of parameters) in the same block of the network.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,8 @@ def judge_gradients(replay: Mapping[str, Any], probe: str) -> list[Verdict]:
     for name, d in found.items():
         noise, block = replay["gradient_noise"].get(name, 0.0), scales[_kind(name), _block(_module(name))]
         limit = max(K * (noise + rounding("float64", block)), TAU * d.scale)
-        verdicts.append(Verdict(name, probe, _kind(name), _piece(name, replay["callers"]), d, noise, limit))
+        piece = _piece(name, replay["callers"])
+        verdicts.append(Verdict(name, probe, _kind(name), piece, d, noise, limit))
     return verdicts
 
 
@@ -71,7 +72,19 @@ def class_sums(gradients: GradientRecord, kinds: Mapping[str, Mapping[str, Any]]
         )
 
 
-def finding_of(verdict: Verdict, gradients: GradientRecord, replay: Mapping[str, Any]) -> Finding:
+def first_stop(failing: Sequence[Verdict], replay: Mapping[str, Any]) -> list[Finding]:
+    """Where gradients fail because a path is cut on one side: the first tensor that would pass none, and its maker."""
+    for edge, side in replay["stops"].items():
+        wrong = [v for v in failing if v.name in replay["leaks" if side == "torch" else "absent"]]
+        if wrong:
+            maker = replay["callers"][edge] if is_input(edge) else module_of(edge)
+            why = f"no gradient passes {edge} in {side}: the path is detached there"
+            evidence = {"ratio": wrong[0].ratio, "explanation": {"text": f"the path is detached in {side}"}}
+            return [Finding(maker, why, edge, evidence)]
+    return []
+
+
+def finding_of(verdict: Verdict, replay: Mapping[str, Any]) -> Finding:
     """What a failing gradient says, and of whom."""
     d = verdict.difference
     if verdict.name in replay["absent"]:

@@ -38,6 +38,7 @@ class Session:
         self._progress = progress
         self.model: Any = None
         self._make: Callable[[], Any]
+        self._config: Mapping[str, Any] = {}
         self.weights: Callable[[], Iterable[tuple[str, np.ndarray]]] = tuple
         self._adopted = ("float32", False)
         self._steps: Mapping[str, convert.Step] = {}  # how each of the model's tensors gets into the torch layout
@@ -72,10 +73,11 @@ class Session:
         try:
             resolved = _round_floats(config_class.from_dict(config))
             self._make = partial(getattr(module, task_class), resolved)
+            self._config = dataclasses.asdict(resolved)
             self.model = self.fresh("float64")
         except ValueError as error:
             raise CannotCompareError(f"{task_class} refuses this configuration: {error}") from error
-        return self._describe() | {"config": dataclasses.asdict(resolved)}
+        return self._describe() | {"config": self._config}
 
     def fresh(self, dtype: str = "float32") -> Any:
         """Another model like the one that was built, as it initialises itself."""
@@ -107,12 +109,12 @@ class Session:
         Weights that fit are used even when others do not, so that the verdict can name what the misfit does.
         """
         record = Record(weights)
-        plan = convert.table(model, "torch", self.backend.name).plan(
+        plan = convert.table(model, "torch", self.backend.name, self._config).plan(
             {name: record.entry(name).shape for name in record}
         )
-        back = convert.table(model, self.backend.name, "torch").plan(plan.target_shapes)
+        back = convert.table(model, self.backend.name, "torch", self._config).plan(plan.target_shapes)
         own = {name: tuple(tensor.shape) for name, tensor in self.backend.parameters(self.model)}
-        self._steps = {step.source: step for step in back.steps}
+        self._steps = {step.source: step for step in reversed(back.steps)}  # a tied tensor goes by its first name
         self._holds = None
         fitting = {name for name, shape in plan.target_shapes.items() if own.get(name) == tuple(shape)}
         self.weights = lambda: (item for item in plan.convert(record.__getitem__) if item[0] in fitting)
@@ -139,15 +141,23 @@ class Session:
             for name, value in self.weights():
                 writer.add(name, value)
 
-    def record(self, batch: str, dtype: str, out: str, gradients: str | None = None) -> dict[str, Any]:
+    def record(
+        self,
+        batch: str,
+        dtype: str,
+        out: str,
+        *,
+        training: list[str] | None = None,
+        gradients: str | None = None,
+    ) -> dict[str, Any]:
         """Record every edge of one forward pass on the batch in file `batch` into the file `out`.
 
-        With the file `gradients`, this is a step of training: dropout is on, with masks that both sides share, a
-        backward pass follows, and every gradient is written there.
+        With `training` the model is in training mode, with dropout masks that both sides share; it lists the modules
+        that both have. With the file `gradients` a backward pass follows, and every gradient is written there.
         """
-        with RecordWriter(out) as writer, RecordWriter(gradients) if gradients else nullcontext() as behind:
+        with RecordWriter(out) as writer, _writer(gradients) as behind:
             back = GradientRecorder(behind) if behind else None
-            return self._forward(batch, dtype, Recorder(writer), back)
+            return self._forward(batch, dtype, Recorder(writer), back, training=training)
 
     def replay(
         self,
@@ -161,20 +171,26 @@ class Session:
         perturb: int | None = None,
         keep: list[str] = [],  # noqa: B006 — read only
         out: str | None = None,
+        training: list[str] | None = None,
         gradients: str | None = None,
+        keep_gradients: list[str] = [],  # noqa: B006 — read only
+        gradients_out: str | None = None,
     ) -> dict[str, Any]:
         """Run on the reference record's own inputs and return every edge's `Difference` (see `sinks.Replay`).
 
         `perturb` seeds a run in which all substitutes and all weights are changed by one unit in the last place. The
         model's own values at the edges named in `keep` are written to the file `out`. With `gradients`, the reference's
-        record of them, a backward pass follows (see `gradients.GradientReplay`) and `keep` names gradients instead.
+        record of them, a backward pass follows (see `gradients.GradientReplay`), and the model's own gradients of what
+        `keep_gradients` names are written to the file `gradients_out`.
         """
         noise = None if perturb is None else ulp_noise(perturb, dtype)
-        values, kept_names = Record(reference), frozenset(keep)
-        with RecordWriter(out) if out else nullcontext() as kept:
-            back = GradientReplay(GradientRecord(gradients), values, noise, kept_names, kept) if gradients else None
-            sink = Replay(values, constants, masks, noise, kept_names, None if back else kept)
-            facts = self._forward(batch, dtype, sink, back, frozenset(native), noise)
+        values, back = Record(reference), None
+        with _writer(out) as kept, _writer(gradients_out) as kept_behind:
+            if gradients:
+                asked = frozenset(keep_gradients)
+                back = GradientReplay(GradientRecord(gradients), values, noise, asked, kept_behind)
+            sink = Replay(values, constants, masks, noise, frozenset(keep), kept)
+            facts = self._forward(batch, dtype, sink, back, frozenset(native), noise, training)
         skipped = frozenset(native)
         return (
             facts
@@ -185,6 +201,7 @@ class Session:
                 "own_constants": sink.own_constants,
                 "own_masks": sink.own_masks,
                 "unexpected": sink.unexpected,
+                "stops": sink.stops,
                 "missing": [e for e in sink.missing if e.partition(":")[0].partition("@")[0] not in skipped],
             }
         )
@@ -197,14 +214,15 @@ class Session:
         gradients: GradientSink | None = None,
         native: frozenset[str] = frozenset(),
         noise: Callable[[np.ndarray], np.ndarray] | None = None,
+        training: list[str] | None = None,
     ) -> dict[str, Any]:
         started = time.perf_counter()
         self._use(dtype, noise)
         error = None
-        self.backend.set_training(self.model, gradients is not None)
+        self.backend.set_training(self.model, training is not None)
         try:
             inputs = {name: v.astype(dtype) if v.dtype.kind == "f" else v for name, v in Record(batch).items()}
-            with self._default_dtype(dtype), self._dropout(gradients is not None):
+            with self._default_dtype(dtype), self._dropout(training):
                 self.backend.clear_gradients(self.model)
                 done = iter(range(1, 1 << 62))
                 run(
@@ -228,8 +246,10 @@ class Session:
 
         return metrics_of(task, config)
 
-    def _dropout(self, on: bool) -> AbstractContextManager[None]:
-        return shared_dropout(self.backend, self.model, SharedMasks()) if on else nullcontext()
+    def _dropout(self, common: list[str] | None) -> AbstractContextManager[None]:
+        if common is None:
+            return nullcontext()
+        return shared_dropout(self.backend, self.model, SharedMasks(common=frozenset(common)))
 
     def _pass_parameters(self, gradients: GradientSink) -> None:
         """Show the gradient of every parameter in the torch layout, tied ones once under their first name."""
@@ -294,10 +314,18 @@ class Session:
             return
         self.backend.cast(self.model, dtype)
         tensors = dict(self.backend.parameters(self.model))
-        for name, value in self.weights():
-            exact = value.astype(dtype) if value.dtype.kind == "f" else value
-            self.backend.set_value(tensors[name], exact if noise is None or value.dtype.kind != "f" else noise(exact))
+        try:
+            for name, value in self.weights():
+                exact = value.astype(dtype) if value.dtype.kind == "f" else value
+                changed = exact if noise is None or value.dtype.kind != "f" else noise(exact)
+                self.backend.set_value(tensors[name], changed)
+        except convert.ConvertError as error:
+            raise CannotCompareError(" ".join(str(error).split())) from error
         self._holds = dtype if noise is None else None
+
+
+def _writer(path: str | None) -> AbstractContextManager[RecordWriter | None]:
+    return RecordWriter(path) if path else nullcontext()
 
 
 def _gradient_facts(replay: GradientReplay | None) -> dict[str, Any]:

@@ -76,6 +76,7 @@ class Replay:
     own_constants: dict[str, int] = field(default_factory=dict)  # edge → its number, where the port's own differ
     own_masks: list[str] = field(default_factory=list)  # edges with masked scores
     unexpected: list[str] = field(default_factory=list)
+    stops: dict[str, str] = field(default_factory=dict)  # edge → the side on which no gradient would pass it
     _constants_passed: int = 0
 
     def pass_edge(self, passage: Passage) -> np.ndarray | None:
@@ -86,6 +87,8 @@ class Replay:
         if edge not in self.reference:
             return self._pass_unexpected(passage)
         expected, role = self.reference[edge], self.reference.entry(edge).facts["role"]
+        if expected.dtype.kind == "f" and not passage.literal and passage.differentiable == (role == "constant"):
+            self.stops[edge] = "torch" if passage.differentiable else "paddle"
         if role == "constant":
             return self._pass_constant(passage, expected)
         self.differences[edge] = difference(expected, passage.array, masked=role == "masked")

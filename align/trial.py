@@ -1,5 +1,6 @@
 """The passes that a verdict is made of: one pair, one probe, one dtype."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,17 +31,25 @@ class Pair:
     descriptions: Mapping[str, Mapping[str, Any]]
     steps: Steps
 
+    @property
+    def common(self) -> list[str]:
+        """The modules that both sides have."""
+        paddle = self.descriptions["paddle"]["kinds"]
+        return [name for name in self.descriptions["torch"]["kinds"] if name in paddle]
+
 
 class Trial:
     """One probe's passes. Calls go to both workers at once where neither waits for the other.
 
-    With `backward` every pass goes forward and back, and `gradients` is the reference's record of the way back.
+    With `backward` every pass is one of training, with dropout, and goes forward and back; `gradients` is the
+    reference's record of the way back.
     """
 
     def __init__(self, pair: Pair, probe: str, dtype: str, backward: bool = False) -> None:
         self.pair = pair
         self.dtype = dtype
         self._path = pair.folder / f"{probe}-{dtype}.rec"
+        self._training = backward
         self._back = pair.folder / f"{probe}-{dtype}-gradients.rec" if backward else None
         self.probe = probe
         self.reference: Record
@@ -76,8 +85,15 @@ class Trial:
         steps.calls = sum(":out" in edge for edge in self.reference)
 
     @property
-    def _behind(self) -> dict[str, str]:
-        return {"gradients": str(self._back)} if self._back else {}
+    def _behind(self) -> dict[str, Any]:
+        training = {"training": self.pair.common} if self._training else {}
+        return training | ({"gradients": str(self._back)} if self._back else {})
+
+    def of_values(self) -> "Trial":
+        """The same trial with passes that go forward only."""
+        twin = copy.copy(self)
+        twin._back = None
+        return twin
 
     def replay(
         self, native: frozenset[str] = frozenset(), constants: int = 0, masks: bool = False, noise: bool = True
@@ -110,6 +126,15 @@ class Trial:
         path = self.pair.folder / f"{self.probe}-{self.dtype}-actual.rec"
         ask = {"batch": str(self.pair.batch), "reference": str(self._path), "keep": list(edges), "out": str(path)}
         with self.pair.steps.step(f"{self.probe}: paddle, {self.dtype}, its own values") as moved:
+            self.pair.paddle.submit("replay", dtype=self.dtype, **ask, **self._behind).result(moved)
+        return Record(path)
+
+    def actual_gradients(self, names: Sequence[str]) -> Record:
+        """The port's own gradients of some edges and parameters, each made from the reference's gradients."""
+        path = self.pair.folder / f"{self.probe}-{self.dtype}-actual-gradients.rec"
+        ask: dict[str, Any] = {"batch": str(self.pair.batch), "reference": str(self._path), **self._behind}
+        ask |= {"keep_gradients": list(names), "gradients_out": str(path)}
+        with self.pair.steps.step(f"{self.probe}: paddle, {self.dtype}, its own gradients") as moved:
             self.pair.paddle.submit("replay", dtype=self.dtype, **ask).result(moved)
         return Record(path)
 

@@ -9,7 +9,7 @@ One file per architecture holds its specification (`fake_data/NAME.py`, found by
     batch = tokenize_file("text.txt", "checkpoint/", "funnel", "masked_lm", config)
 """
 
-from fake_data.batch import batch_keys, label_names, make_batch
+from fake_data.batch import batch_keys, has_labels, label_names, make_batch
 from fake_data.check import check_batch
 from fake_data.errors import BatchError, WeightError
 from fake_data.files import load_batch
@@ -22,6 +22,7 @@ __all__ = [
     "WeightError",
     "batch_keys",
     "check_batch",
+    "has_labels",
     "label_names",
     "label_situations",
     "load_batch",

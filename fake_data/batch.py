@@ -72,6 +72,11 @@ def batch_keys(model: str, task: str) -> tuple[str, ...]:
     return tuple(field.name for field in find_spec(model).task(task).all_fields)
 
 
+def has_labels(model: str, task: str) -> bool:
+    """Whether the task has labels, from which a loss is made."""
+    return any(field.label or field.ignorable for field in find_spec(model).task(task).fields)
+
+
 def label_names(model: str, task: str) -> frozenset[str]:
     """The arrays that the forward stage leaves out; none where the forward cannot do without them."""
     return frozenset(field.name for field in find_spec(model).task(task).all_fields if field.label)

@@ -11,12 +11,14 @@ from fake_data.spec import Spec, Weight
 _SUBLAYER_END = r".*\.(v_head|post_proj|linear_2)"
 _HEAD = r"(.*\.)?(linear_hidden|discriminator_predictions\.dense)"
 _OUTPUT = r"(.*\.)?(dense_prediction|linear_out|classifier|qa_outputs)"
+_POOLED = "pooling joins the last token with the pad behind it"
 
 SPEC = Spec(
     tasks={**TASKS, "encoder": Task()},
     special_tokens={"pad": "<pad>", "unk": "<unk>", "cls": "<cls>", "sep": "<sep>", "mask": "<mask>"},
     cls_type=2,
     constants={"type_vocab_size": 3},
+    not_invariant={"padding": _POOLED, "tokens under padding": _POOLED},
     weights=(
         # Also the output matrix of the language model. Saturated as a whole, since the norm behind the embedding
         # undoes the factor on the way in: only the logits grow.

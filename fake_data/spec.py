@@ -39,6 +39,8 @@ class Spec:
     `special_tokens` are their spellings, pad, cls, sep and mask among them; `special_ids` where they stand in the
     published vocabularies. `constants` are sizes that the configuration does not hold; `length_limit` names the entry
     that bounds the length, if the architecture has such a bound. The first `weights` rule that matches a name wins.
+    `not_invariant` names what changes the outputs though it should not ("padding", "tokens under padding", "batch
+    order", "batch of one"), where the architecture itself has it so, with the reason.
     """
 
     tasks: Mapping[str, Task]
@@ -48,6 +50,7 @@ class Spec:
     cls_type: int = 0
     length_limit: str | None = None
     constants: Mapping[str, int] = field(default_factory=dict)
+    not_invariant: Mapping[str, str] = field(default_factory=dict)
 
     def task(self, name: str, config: Config | None = None) -> Task:
         """The task of this name, as the configuration has it, or a BatchError that names the nearest."""

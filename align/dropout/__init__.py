@@ -1,14 +1,14 @@
 """Dropout that falls alike on both sides: every mask comes from one counter-based stream, whatever the framework.
 
 A mask is keyed by the seed, the training step, the module whose code asks for it and how many masks that has asked for
-before. A Dropout module counts as its parent's code, so that it makes no difference whether a side calls a module or a
-function. Only the functions `dropout` and `scaled_dot_product_attention` of a framework's functional module are
-replaced, which its own layers call too.
+before. A Dropout module that only one side has counts as its parent's code: the other side calls a function there. Only
+the functions `dropout` and `scaled_dot_product_attention` of a framework's functional module are replaced, which its
+own layers call too.
 """
 
 import importlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -20,10 +20,13 @@ from fake_data.stream import Stream
 
 
 class SharedMasks:
-    """The masks of one run. `probability` replaces every probability above zero; None leaves each as it is."""
+    """The masks of one run. `probability` replaces every probability above zero; None leaves each as it is. `common`
+    are the modules that both sides have; None stands for all.
+    """
 
-    def __init__(self, seed: int = 0, probability: float | None = None) -> None:
+    def __init__(self, seed: int = 0, probability: float | None = None, common: Collection[str] | None = None) -> None:
         self._seed = seed
+        self._common = common
         self._probability = probability
         self._running: list[str] = []
         self._asked: Counter[str] = Counter()
@@ -37,18 +40,23 @@ class SharedMasks:
     def probability(self, own: float) -> float:
         return own if self._probability is None or own == 0 else self._probability
 
+    @property
+    def owner(self) -> str:
+        """The module whose code is running, so the one that asks."""
+        return self._running[-1] if self._running else ROOT
+
     def factors(self, shape: tuple[int, ...], probability: float, upscale: bool = True) -> np.ndarray:
         """float64 of `shape`: 0 where a value is dropped, else 1/(1 − probability), or 1 unless `upscale`."""
-        owner = self._running[-1] if self._running else ROOT
-        self._asked[owner] += 1
-        stream = Stream(self._seed, f"dropout in step {self._step}", f"{owner} {self._asked[owner]}")
+        self._asked[self.owner] += 1
+        stream = Stream(self._seed, f"dropout in step {self._step}", f"{self.owner} {self._asked[self.owner]}")
         kept = stream.uniforms(tuple(shape)) >= probability
         return kept / (1 - probability) if upscale else kept.astype(np.float64)
 
     @contextmanager
     def inside(self, name: str, module: Any) -> Iterator[None]:
         """Know for the duration that `module` is running while its forward does."""
-        owner = (name.rpartition(".")[0] or ROOT) if "Dropout" in type(module).__name__ else name
+        alone = self._common is not None and name not in self._common
+        owner = (name.rpartition(".")[0] or ROOT) if alone and "Dropout" in type(module).__name__ else name
         own, forward = module.__dict__.get("forward"), module.forward
 
         def tracked(*args: Any, **kwargs: Any) -> Any:

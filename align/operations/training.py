@@ -27,13 +27,14 @@ def run(
     dtype: str,
     out: str,
     dropout: float = 0.0,
+    common: Sequence[str] | None = None,
     seed: int = 0,
     perturb: int | None = None,
 ) -> dict[str, Any]:
     """Train from the weights that the session was given and write what happened to the record `out`.
 
     `updates` are lists of (batch file, share of the loss). Dropout has probability `dropout` wherever the model has
-    any, with masks that both sides share. Half way the optimizer is saved, made anew and resumed. `perturb` seeds a
+    any, with masks that both sides share, who have the modules `common`. Half way the optimizer is saved, made anew and resumed. `perturb` seeds a
     control: see `_Disturbance`.
 
     The record holds, with T updates and P parameters, "loss", "gradient norm" and "learning rate" (T,), the largest
@@ -41,7 +42,7 @@ def run(
     "gradient sizes" and "weight sizes" (T, P). Returns the names of the parameters, in torch's words.
     """
     backend, spec = session.backend, OptimizerSpec(**optimizer)
-    masks = SharedMasks(seed, dropout)
+    masks = SharedMasks(seed, dropout, common)
     with session.in_dtype(dtype) as model, shared_dropout(backend, model, masks):
         backend.set_training(model, True)
         passes = iter(range(1 << 62))

@@ -7,20 +7,24 @@ from fixed random gradients of its outputs.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from align.blame import Finding
+from align.contributions import contributions, lacking
 from align.diagnose import diagnose, excuse_rewrites
 from align.edges import ROOT, inside, module_of
-from align.gradient_verdict import PARAMETER, class_sums, finding_of, judge_gradients
+from align.gradient_verdict import PARAMETER, class_sums, finding_of, first_stop, judge_gradients
 from align.stage import StageReport
 from align.stages import Subject
 from align.trial import Pair, Trial
 from align.verdict import Verdict
 
+_EXPLAINED = 3  # findings whose cause is looked for
 _NAMED = 8  # parameters listed in one note
 
 
@@ -41,7 +45,8 @@ def _judge_probe(
         trial.load(weights, model)
     trial.record()
     replay, noise = trial.replay()
-    values, excused = excuse_rewrites(trial, diagnose(trial, replay, noise, lambda verdict: not verdict.passed))
+    ahead = trial.of_values()
+    values, excused = excuse_rewrites(ahead, diagnose(ahead, replay, noise, lambda verdict: not verdict.passed))
     rewritten = {e.composite for e in excused}
     if rewritten:
         modules = {module_of(edge) for edge in trial.reference}
@@ -55,13 +60,34 @@ def _judge_probe(
     harmless = [
         v for v in failing if v.kind == PARAMETER and any(v.piece == c or inside(v.piece, c) for c in rewritten)
     ]
-    gradients = [finding_of(v, trial.gradients, replay) for v in failing if v not in harmless]
+    gradients = [finding_of(v, replay) for v in failing if v not in harmless]
+    gradients = first_stop(failing, replay) + _explained(trial, gradients, pair.descriptions["torch"]["tied"])
     notes = [
         f"{v.name}: another gradient, harmless if {v.piece} is what it seems in the forward stage: a rewrite"
         for v in harmless
     ]
     blame = [*map(_in_training_mode, values), *structure, *gradients, *_crash(replay)]
-    return verdicts, list({f.module: f for f in reversed(blame)}.values())[::-1], notes + _none_for_zero(replay)
+    first: dict[str, Finding] = {}
+    for finding in blame:
+        first.setdefault(finding.module, finding)
+    return verdicts, list(first.values()), notes + _none_for_zero(replay)
+
+
+def _explained(trial: Trial, found: Sequence[Finding], tied: Mapping[str, str]) -> list[Finding]:
+    """The findings with the causes that are known; a part that a shared parameter lacks is its module's fault."""
+    own = trial.actual_gradients([f.edge for f in found[:_EXPLAINED]]) if found else {}
+    result = []
+    for finding in found:
+        expected, actual = trial.gradients.get(finding.edge), own.get(finding.edge)
+        if expected is not None and finding.edge in {f.edge for f in found[:_EXPLAINED]}:
+            actual = np.zeros_like(expected) if actual is None else np.array(actual)
+            lost = lacking(expected, actual, contributions(finding.edge, tied, trial.reference, trial.gradients))
+            if lost:
+                side, module = lost
+                text = f"in {side} it lacks the contribution of {module}, which uses the same tensor"
+                finding = replace(finding, module=module, evidence={**finding.evidence, "explanation": {"text": text}})
+        result.append(finding)
+    return result
 
 
 def _in_training_mode(finding: Finding) -> Finding:
@@ -82,12 +108,16 @@ def _structure(descriptions: Mapping[str, Mapping[str, Any]]) -> tuple[list[Find
         for name, owner in one["tied"].items():
             if other["tied"].get(name) != owner and name in other["shapes"]:
                 why = f"only the {side} model shares one tensor between {name} and {owner}: trained, they part"
-                found.append(Finding(_owner(name), why, name))
+                text = f"{name} is a tensor of its own in {'paddle' if side == 'torch' else 'torch'}"
+                found.append(Finding(_owner(name), why, name, {"explanation": {"text": text}}))
                 concerned |= {name, owner}
     for name, trained in torch["trainable"].items():
         if name in paddle["trainable"] and paddle["trainable"][name] != trained:
             side = "torch" if trained else "paddle"
-            found.append(Finding(_owner(name), f"only the {side} model trains {name}", name))
+            text = f"{name} is frozen in {'paddle' if side == 'torch' else 'torch'}"
+            found.append(
+                Finding(_owner(name), f"only the {side} model trains {name}", name, {"explanation": {"text": text}})
+            )
             concerned.add(name)
     return found, concerned
 

@@ -30,6 +30,7 @@ from align.verdict import Verdict
 
 _RATE = 1e-3  # large enough for bugs to grow in a few updates
 _WARMUP = 0.1
+_MOST = 0.5  # where more than this share of all gradients or weights is wrong, no single module is to blame
 
 
 LEGS = (Leg("float64", 2, 100.0, 1e-6), Leg("float32", 4, 30.0, 1e-3))
@@ -71,7 +72,7 @@ def _updates(subject: Subject) -> list[list[tuple[str, float]]]:
     case, steps = subject.case, subject.options.steps
     if case is None or case.batch or case.text:
         return [[(str(subject.batch), 1.0)]] * steps
-    if not fake_data.label_names(case.model, case.task) and "labels" not in Record(subject.batch):
+    if not fake_data.has_labels(case.model, case.task):
         raise NotApplicableError(f"the model returns no loss for this task ({case.task}): choose one that has labels")
     config = subject.pair.descriptions["torch"]["config"]
     sizes = {"length": case.length} if case.length else {}
@@ -105,7 +106,9 @@ def _first_wrong(tracks: Sequence[Track], leg: Leg, expected: Run, actual: Run) 
     if not wrong:
         return []
     update, order = min(wrong)
-    return [_finding(tracks[order], update, leg, cause_of(expected.values, actual.values, update))]
+    kind = [track for track in tracks if track.kind == tracks[order].kind]
+    share = sum(track.is_wrong(leg, update) for track in kind) / len(kind)
+    return [_finding(tracks[order], share, update, leg, cause_of(expected.values, actual.values, update))]
 
 
 def _horizons(tracks: Sequence[Track], leg: Leg) -> list[str]:
@@ -129,6 +132,7 @@ def _runs(subject: Subject, leg: Leg, updates: Sequence[Any], spec: OptimizerSpe
         "schedule": schedule.as_json(),
         "dtype": leg.dtype,
         "dropout": subject.options.dropout or 0.0,
+        "common": pair.common,
         "seed": subject.case.seed if subject.case else 0,
     }
     named = [
@@ -149,15 +153,18 @@ def _runs(subject: Subject, leg: Leg, updates: Sequence[Any], spec: OptimizerSpe
     return torch, paddle, controls
 
 
-def _finding(track: Track, update: int, leg: Leg, cause: str | None) -> Finding:
+def _finding(track: Track, share: float, update: int, leg: Leg, cause: str | None) -> Finding:
+    """`share` is that of the quantities of this kind that are wrong at the same update."""
     verdict = track.verdict(leg)
-    what = track.name if track.kind == track.name else f"the {track.kind} of {track.name}"
+    alone = track.kind == track.name
+    what = track.name if alone else f"the {track.kind} of {track.name}"
+    others = "" if alone else f", with {share:.0%} of all {track.kind}s"
     why = (
-        f"in update {update} the first to differ is {what}: {verdict.difference.max_abs:.2e} of its size, "
+        f"in update {update} the first to differ is {what}{others}: {verdict.difference.max_abs:.2e} of its size, "
         f"allowed {verdict.limit:.2e} ({leg.dtype})"
     )
     evidence: dict[str, Any] = {"update": update, "quantity": track.kind, "ratio": verdict.ratio}
     if cause:
         evidence["explanation"] = {"text": cause}
-    blamed = track.name if track.kind == track.name else track.module
+    blamed = track.name if alone else f"{track.kind}s" if share > _MOST else track.module
     return Finding(blamed, why, track.name, evidence, verdict.difference.max_abs)

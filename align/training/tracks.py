@@ -54,6 +54,9 @@ class Track:
         judged = self.horizon(leg)
         return ~(self.gap[:judged] <= self.limit(leg)[:judged])
 
+    def is_wrong(self, leg: Leg, update: int) -> bool:
+        return update < self.horizon(leg) and bool(self.wrong(leg)[update])
+
     def first_wrong(self, leg: Leg) -> int:
         return int(np.flatnonzero(self.wrong(leg))[0])
 

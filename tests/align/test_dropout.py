@@ -54,13 +54,13 @@ class PaddleCalls(paddle.nn.Layer):
 
 
 def test_layers_and_functions_drop_the_same_values():
-    expected, actual = both(TorchCalls(), PaddleCalls(), Q)
+    expected, actual = both(TorchCalls(), PaddleCalls(), Q, common=())
     np.testing.assert_array_equal(actual, expected)
     assert 0.3 < (expected == 0).mean() < 0.7
 
 
 def test_the_probability_can_be_set_from_outside():
-    expected, actual = both(TorchCalls(), PaddleCalls(), Q, probability=0.9)
+    expected, actual = both(TorchCalls(), PaddleCalls(), Q, probability=0.9, common=())
     np.testing.assert_array_equal(actual, expected)
     assert (expected == 0).mean() > 0.9
     unchanged, _ = both(TorchCalls(0.0), PaddleCalls(0.0), Q, probability=0.9)
