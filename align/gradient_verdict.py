@@ -14,13 +14,16 @@ from align.blame import Finding
 from align.difference import Difference, difference
 from align.edges import ROOT, is_input, module_of
 from align.gradients import GradientRecord
-from align.verdict import TAU, K, Verdict, rounding
+from align.verdict import TAU, K, Verdict, limit_of, rounding
 
 EDGE, PARAMETER, RULE = "gradient", "parameter gradient", "rule"
 
 
-def judge_gradients(replay: Mapping[str, Any], probe: str) -> list[Verdict]:
-    """The verdicts on the gradients of edges, in the order of the backward pass, and then of parameters."""
+def judge_gradients(replay: Mapping[str, Any], probe: str, dtype: str = "float64") -> list[Verdict]:
+    """The verdicts on the gradients of edges, in the order of the backward pass, and then of parameters.
+
+    In float32 the limit is 32·(e + 2⁻²⁴·b), as for values.
+    """
     found = {name: Difference.from_json(raw) for name, raw in replay["gradients"].items()}
     scales: dict[tuple[str, str], float] = {}
     for name, d in found.items():
@@ -29,10 +32,15 @@ def judge_gradients(replay: Mapping[str, Any], probe: str) -> list[Verdict]:
     verdicts = []
     for name, d in found.items():
         noise, block = replay["gradient_noise"].get(name, 0.0), scales[_kind(name), _block(_module(name))]
-        limit = max(K * (noise + rounding("float64", block)), TAU * d.scale)
+        limit = limit_of(noise, block, dtype) if dtype == "float32" else gradient_limit(noise, block, d.scale)
         piece = _piece(name, replay["callers"])
         verdicts.append(Verdict(name, probe, _kind(name), piece, d, noise, limit))
     return verdicts
+
+
+def gradient_limit(noise: float, block: float, scale: float) -> float:
+    """The largest |actual − expected| that passes in float64; see the module's docstring."""
+    return max(K * (noise + rounding("float64", block)), TAU * scale)
 
 
 def _kind(name: str) -> str:
@@ -57,9 +65,9 @@ def _block(module: str) -> str:
     return ".".join(parts[: numbered + 1])
 
 
-def class_sums(gradients: GradientRecord, kinds: Mapping[str, Mapping[str, Any]], probe: str) -> Iterator[Verdict]:
+def class_sums(gradients: GradientRecord, description: Mapping[str, Any], probe: str) -> Iterator[Verdict]:
     """A rule that the reference itself must obey: the gradient of softmax cross-entropy sums to 0 over the classes."""
-    for module, facts in kinds.items():
+    for module, facts in description["kinds"].items():
         edge = f"{module}:in0"
         softmax = "CrossEntropy" in facts["class"] and "Binary" not in facts["class"]
         gradient = gradients.get(edge) if softmax else None

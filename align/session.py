@@ -147,13 +147,13 @@ class Session:
         dtype: str,
         out: str,
         *,
-        training: list[str] | None = None,
+        training: Mapping[str, Any] | None = None,
         gradients: str | None = None,
     ) -> dict[str, Any]:
         """Record every edge of one forward pass on the batch in file `batch` into the file `out`.
 
-        With `training` the model is in training mode, with dropout masks that both sides share; it lists the modules
-        that both have. With the file `gradients` a backward pass follows, and every gradient is written there.
+        With `training`, keyword arguments of `SharedMasks`, the model is in training mode and drops what these masks
+        say. With the file `gradients` a backward pass follows, and every gradient is written there.
         """
         with RecordWriter(out) as writer, _writer(gradients) as behind:
             back = GradientRecorder(behind) if behind else None
@@ -171,7 +171,7 @@ class Session:
         perturb: int | None = None,
         keep: list[str] = [],  # noqa: B006 — read only
         out: str | None = None,
-        training: list[str] | None = None,
+        training: Mapping[str, Any] | None = None,
         gradients: str | None = None,
         keep_gradients: list[str] = [],  # noqa: B006 — read only
         gradients_out: str | None = None,
@@ -214,7 +214,7 @@ class Session:
         gradients: GradientSink | None = None,
         native: frozenset[str] = frozenset(),
         noise: Callable[[np.ndarray], np.ndarray] | None = None,
-        training: list[str] | None = None,
+        training: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         started = time.perf_counter()
         self._use(dtype, noise)
@@ -240,16 +240,20 @@ class Session:
             error = {"module": failure.module, "message": str(failure)}
         return {"seconds": time.perf_counter() - started, "error": error}
 
+    def data(self) -> Any:
+        """This side's way from text to batches (see `align.batching.Pipeline`)."""
+        from align.batching import pipeline  # reaches the framework's loaders, which only the data stage needs
+
+        return pipeline(self.backend.name)
+
     def metrics(self, task: str, config: Mapping[str, Any]) -> dict[str, Any]:
         """Fresh metrics by name, with which this side scores its predictions (see `align.metrics`)."""
         from align.metrics import metrics_of  # imports for a second, and only one operation needs it
 
         return metrics_of(task, config)
 
-    def _dropout(self, common: list[str] | None) -> AbstractContextManager[None]:
-        if common is None:
-            return nullcontext()
-        return shared_dropout(self.backend, self.model, SharedMasks(common=frozenset(common)))
+    def _dropout(self, masks: Mapping[str, Any] | None) -> AbstractContextManager[None]:
+        return nullcontext() if masks is None else shared_dropout(self.backend, self.model, SharedMasks(**masks))
 
     def _pass_parameters(self, gradients: GradientSink) -> None:
         """Show the gradient of every parameter in the torch layout, tied ones once under their first name."""

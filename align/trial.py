@@ -1,8 +1,9 @@
 """The passes that a verdict is made of: one pair, one probe, one dtype."""
 
 import copy
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ class Pair:
     batch: Path
     descriptions: Mapping[str, Mapping[str, Any]]
     steps: Steps
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))  # of its trials
 
     @property
     def common(self) -> list[str]:
@@ -41,16 +43,19 @@ class Pair:
 class Trial:
     """One probe's passes. Calls go to both workers at once where neither waits for the other.
 
-    With `backward` every pass is one of training, with dropout, and goes forward and back; `gradients` is the
-    reference's record of the way back.
+    With `backward` every pass is one of training, with dropout except inside the modules `silent`, and goes forward and
+    back; `gradients` is the reference's record of the way back.
     """
 
-    def __init__(self, pair: Pair, probe: str, dtype: str, backward: bool = False) -> None:
+    def __init__(
+        self, pair: Pair, probe: str, dtype: str, backward: bool = False, silent: Collection[str] = ()
+    ) -> None:
         self.pair = pair
         self.dtype = dtype
-        self._path = pair.folder / f"{probe}-{dtype}.rec"
-        self._training = backward
-        self._back = pair.folder / f"{probe}-{dtype}-gradients.rec" if backward else None
+        number = next(pair.numbers)
+        self._path = pair.folder / f"{number}-{dtype}.rec"
+        self._training = {"training": {"common": pair.common, "silent": sorted(silent)}} if backward else {}
+        self._back = pair.folder / f"{number}-{dtype}-gradients.rec" if backward else None
         self.probe = probe
         self.reference: Record
         self.gradients: GradientRecord
@@ -86,8 +91,7 @@ class Trial:
 
     @property
     def _behind(self) -> dict[str, Any]:
-        training = {"training": self.pair.common} if self._training else {}
-        return training | ({"gradients": str(self._back)} if self._back else {})
+        return self._training | ({"gradients": str(self._back)} if self._back else {})
 
     def of_values(self) -> "Trial":
         """The same trial with passes that go forward only."""
@@ -115,15 +119,19 @@ class Trial:
             replay["gradient_noise"] = noise_floor(runs, "gradients")
         return replay, noise_floor(runs)
 
-    def rounding_error(self, native: frozenset[str]) -> dict[str, float]:
-        """The reference's own rounding error at every edge: float64 on this record's inputs, against the record."""
-        ask = {"batch": str(self.pair.batch), "reference": str(self._path), "native": sorted(native)}
+    def rounding_error(self, native: frozenset[str], of: str = "differences") -> dict[str, float]:
+        """The reference's own rounding error at every edge: float64 on this record's inputs, against the record.
+
+        `of` may be "gradients" instead, in a trial that goes back.
+        """
+        ask: dict[str, Any] = {"batch": str(self.pair.batch), "reference": str(self._path), "native": sorted(native)}
         with self.pair.steps.step(f"{self.probe}: torch, float64 on float32's inputs") as moved:
-            return noise_floor([self.pair.torch.submit("replay", dtype="float64", **ask).result(moved)])
+            exact = self.pair.torch.submit("replay", dtype="float64", **ask, **self._behind).result(moved)
+        return noise_floor([exact], of)
 
     def actual(self, edges: Sequence[str]) -> Record:
         """The port's own values at some edges of the replay, each computed from the reference's inputs."""
-        path = self.pair.folder / f"{self.probe}-{self.dtype}-actual.rec"
+        path = self._path.with_suffix(".actual.rec")
         ask = {"batch": str(self.pair.batch), "reference": str(self._path), "keep": list(edges), "out": str(path)}
         with self.pair.steps.step(f"{self.probe}: paddle, {self.dtype}, its own values") as moved:
             self.pair.paddle.submit("replay", dtype=self.dtype, **ask, **self._behind).result(moved)
@@ -131,7 +139,7 @@ class Trial:
 
     def actual_gradients(self, names: Sequence[str]) -> Record:
         """The port's own gradients of some edges and parameters, each made from the reference's gradients."""
-        path = self.pair.folder / f"{self.probe}-{self.dtype}-actual-gradients.rec"
+        path = self._path.with_suffix(".actual-gradients.rec")
         ask: dict[str, Any] = {"batch": str(self.pair.batch), "reference": str(self._path), **self._behind}
         ask |= {"keep_gradients": list(names), "gradients_out": str(path)}
         with self.pair.steps.step(f"{self.probe}: paddle, {self.dtype}, its own gradients") as moved:

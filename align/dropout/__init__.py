@@ -15,18 +15,25 @@ from typing import Any
 import numpy as np
 
 from align.backends import Backend
-from align.edges import ROOT
+from align.edges import ROOT, inside
 from fake_data.stream import Stream
 
 
 class SharedMasks:
     """The masks of one run. `probability` replaces every probability above zero; None leaves each as it is. `common`
-    are the modules that both sides have; None stands for all.
+    are the modules that both sides have; None stands for all. Inside the modules `silent` nothing is dropped.
     """
 
-    def __init__(self, seed: int = 0, probability: float | None = None, common: Collection[str] | None = None) -> None:
+    def __init__(
+        self,
+        seed: int = 0,
+        probability: float | None = None,
+        common: Collection[str] | None = None,
+        silent: Collection[str] = (),
+    ) -> None:
         self._seed = seed
         self._common = common
+        self._silent = silent
         self._probability = probability
         self._running: list[str] = []
         self._asked: Counter[str] = Counter()
@@ -38,6 +45,10 @@ class SharedMasks:
         self._asked.clear()
 
     def probability(self, own: float) -> float:
+        """What to use where the model says `own`."""
+        running = self._running[-1] if self._running else ROOT
+        if any(running == module or inside(running, module) for module in self._silent):
+            return 0.0
         return own if self._probability is None or own == 0 else self._probability
 
     @property

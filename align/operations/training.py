@@ -34,8 +34,8 @@ def run(
     """Train from the weights that the session was given and write what happened to the record `out`.
 
     `updates` are lists of (batch file, share of the loss). Dropout has probability `dropout` wherever the model has
-    any, with masks that both sides share, who have the modules `common`. Half way the optimizer is saved, made anew and resumed. `perturb` seeds a
-    control: see `_Disturbance`.
+    any, with masks that both sides share; `common` are the modules that both have. Half way the optimizer is saved,
+    made anew and resumed. `perturb` seeds a control: see `_Disturbance`.
 
     The record holds, with T updates and P parameters, "loss", "gradient norm" and "learning rate" (T,), the largest
     rate in use; "gradients" and "weights" (T, P, 4), sketches before clipping and after the update, and their norms
@@ -43,7 +43,7 @@ def run(
     """
     backend, spec = session.backend, OptimizerSpec(**optimizer)
     masks = SharedMasks(seed, dropout, common)
-    with session.in_dtype(dtype) as model, shared_dropout(backend, model, masks):
+    with session.in_dtype(dtype, perturb) as model, shared_dropout(backend, model, masks):
         backend.set_training(model, True)
         passes = iter(range(1 << 62))
 
@@ -81,7 +81,7 @@ def _read(path: str, dtype: str) -> dict[str, np.ndarray]:
 class _Disturbance:
     """The rounding that a control adds to an update.
 
-    Every weight is changed by one unit in the last place, at random. And every update is scaled by 1 ± u/(1 − β₂ᵗ),
+    Every weight is changed by one unit in the last place, at random, as it was before the first update. And every update is scaled by 1 ± u/(1 − β₂ᵗ),
     with one sign for the whole run: what an Adam loses that computes its bias correction in the working precision, as
     Paddle does and PyTorch does not.
     """

@@ -7,7 +7,7 @@ from fixed random gradients of its outputs.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ from align.edges import ROOT, inside, module_of
 from align.gradient_verdict import PARAMETER, class_sums, finding_of, first_stop, judge_gradients
 from align.stage import StageReport
 from align.stages import Subject
+from align.structure import frozen, sharing
 from align.trial import Pair, Trial
-from align.verdict import Verdict
+from align.verdict import Verdict, judge
 
 _EXPLAINED = 3  # findings whose cause is looked for
 _NAMED = 8  # parameters listed in one note
@@ -45,32 +46,81 @@ def _judge_probe(
         trial.load(weights, model)
     trial.record()
     replay, noise = trial.replay()
-    ahead = trial.of_values()
-    values, excused = excuse_rewrites(ahead, diagnose(ahead, replay, noise, lambda verdict: not verdict.passed))
-    rewritten = {e.composite for e in excused}
+    native: frozenset[str] = frozenset()
+    rewritten = _rewritten(trial, replay, noise)
     if rewritten:
-        modules = {module_of(edge) for edge in trial.reference}
-        replay, _ = trial.replay(frozenset(m for m in modules if any(inside(m, c) for c in rewritten)))
-    verdicts = [
-        *judge_gradients(replay, probe),
-        *class_sums(trial.gradients, pair.descriptions["torch"]["kinds"], probe),
-    ]
-    structure, explained = _structure(pair.descriptions)
+        trial = Trial(pair, probe, "float64", backward=True, silent=rewritten)
+        trial.record()
+        native = _insides(trial, rewritten)
+        replay, noise = trial.replay(native)
+    values = diagnose(trial.of_values(), replay, noise, _is_wrong, native=native)
+    verdicts = [*judge_gradients(replay, probe), *class_sums(trial.gradients, pair.descriptions["torch"], probe)]
+    structure = [*sharing(pair.descriptions), *frozen(pair.descriptions)]
+    explained = {name for fact in structure for name in fact.concerned}
     failing = [v for v in verdicts if not v.passed and v.name not in explained]
-    harmless = [
-        v for v in failing if v.kind == PARAMETER and any(v.piece == c or inside(v.piece, c) for c in rewritten)
-    ]
-    gradients = [finding_of(v, replay) for v in failing if v not in harmless]
+    harmless, notes = _harmless(failing, rewritten)
+    islands, island_notes = _islands(pair, probe, judge(replay, noise, probe), failing, native)
+    failing = [v for v in failing if v not in harmless and v not in islands]
+    gradients = [finding_of(v, replay) for v in failing]
     gradients = first_stop(failing, replay) + _explained(trial, gradients, pair.descriptions["torch"]["tied"])
-    notes = [
-        f"{v.name}: another gradient, harmless if {v.piece} is what it seems in the forward stage: a rewrite"
-        for v in harmless
-    ]
-    blame = [*map(_in_training_mode, values), *structure, *gradients, *_crash(replay)]
+    blame = [*map(_in_training_mode, values), *(fact.finding for fact in structure), *gradients]
     first: dict[str, Finding] = {}
     for finding in blame:
         first.setdefault(finding.module, finding)
-    return verdicts, list(first.values()), notes + _none_for_zero(replay)
+    return verdicts, list(first.values()), notes + island_notes + _none_for_zero(replay)
+
+
+def _is_wrong(verdict: Verdict) -> bool:
+    """Values computed in float32 inside the float64 run are the forward stage's to judge."""
+    return not verdict.passed and not verdict.is_island
+
+
+def _rewritten(trial: Trial, replay: Mapping[str, Any], noise: Mapping[str, float]) -> frozenset[str]:
+    """The composites whose insides differ harmlessly when nothing is dropped, if any value differs.
+
+    What is dropped inside such a composite cannot be compared: heads in another order lose other probabilities.
+    """
+    if all(verdict.passed for verdict in judge(replay, noise, trial.probe)):
+        return frozenset()
+    quiet = Trial(trial.pair, trial.probe, trial.dtype, backward=True, silent=(ROOT,)).of_values()
+    quiet.record()
+    _, excused = excuse_rewrites(quiet, diagnose(quiet, *quiet.replay(), _is_wrong))
+    return frozenset(e.composite for e in excused)
+
+
+def _insides(trial: Trial, composites: Collection[str]) -> frozenset[str]:
+    modules = {module_of(edge) for edge in trial.reference}
+    return frozenset(m for m in modules if any(inside(m, c) for c in composites))
+
+
+def _harmless(failing: Sequence[Verdict], rewritten: Collection[str]) -> tuple[list[Verdict], list[str]]:
+    """Parameters inside a rewritten composite have gradients of their own; with a note on each composite."""
+    found: list[Verdict] = []
+    notes = []
+    for composite in rewritten:
+        here = [v for v in failing if v.kind == PARAMETER and (v.piece == composite or inside(v.piece, composite))]
+        found += here
+        if here:
+            notes.append(f"{composite}: other gradients of {len(here)} parameters — harmless: it agrees as a whole")
+    return found, notes
+
+
+def _islands(
+    pair: Pair, probe: str, values: Sequence[Verdict], failing: Sequence[Verdict], native: frozenset[str]
+) -> tuple[list[Verdict], list[str]]:
+    """Gradients that a float32 island explains: in float32 they are as near as torch's own rounding allows."""
+    modules = {v.piece for v in (*values, *failing) if v.is_island}
+    narrow = [v for v in failing if v.piece in modules]
+    if not narrow:
+        return [], []
+    trial = Trial(pair, probe, "float32", backward=True)
+    trial.record()
+    replay, _ = trial.replay(native, noise=False)
+    replay["gradient_noise"] = trial.rounding_error(native, "gradients")
+    agree = {v.name for v in judge_gradients(replay, probe, "float32") if v.passed}
+    found = [v for v in narrow if v.name in agree]
+    named = list(dict.fromkeys(v.piece for v in found))
+    return found, [f"{m}: gradients computed in float32 inside the float64 run (a float32 island)" for m in named]
 
 
 def _explained(trial: Trial, found: Sequence[Finding], tied: Mapping[str, str]) -> list[Finding]:
@@ -92,38 +142,6 @@ def _explained(trial: Trial, found: Sequence[Finding], tied: Mapping[str, str]) 
 
 def _in_training_mode(finding: Finding) -> Finding:
     return replace(finding, why=f"in training mode its values differ already: {finding.why}")
-
-
-def _crash(replay: Mapping[str, Any]) -> list[Finding]:
-    error = replay["error"]
-    return [Finding(error["module"], f"the paddle model raised {error['message']}", error["module"])] if error else []
-
-
-def _structure(descriptions: Mapping[str, Mapping[str, Any]]) -> tuple[list[Finding], set[str]]:
-    """What the two sides train differently whatever the gradients are, and the parameters that this concerns."""
-    torch, paddle = descriptions["torch"], descriptions["paddle"]
-    found: list[Finding] = []
-    concerned: set[str] = set()
-    for side, one, other in (("torch", torch, paddle), ("paddle", paddle, torch)):
-        for name, owner in one["tied"].items():
-            if other["tied"].get(name) != owner and name in other["shapes"]:
-                why = f"only the {side} model shares one tensor between {name} and {owner}: trained, they part"
-                text = f"{name} is a tensor of its own in {'paddle' if side == 'torch' else 'torch'}"
-                found.append(Finding(_owner(name), why, name, {"explanation": {"text": text}}))
-                concerned |= {name, owner}
-    for name, trained in torch["trainable"].items():
-        if name in paddle["trainable"] and paddle["trainable"][name] != trained:
-            side = "torch" if trained else "paddle"
-            text = f"{name} is frozen in {'paddle' if side == 'torch' else 'torch'}"
-            found.append(
-                Finding(_owner(name), f"only the {side} model trains {name}", name, {"explanation": {"text": text}})
-            )
-            concerned.add(name)
-    return found, concerned
-
-
-def _owner(parameter: str) -> str:
-    return parameter.rpartition(".")[0] or ROOT
 
 
 def _none_for_zero(replay: Mapping[str, Any]) -> list[str]:

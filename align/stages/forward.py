@@ -15,9 +15,11 @@ from align.blame import Finding
 from align.blindness import Sight, sight
 from align.diagnose import between_the_pieces, diagnose, excuse_rewrites, one_sided
 from align.edges import ROOT, inside, is_input, module_of
+from align.explain.gather import explained
 from align.record import Record
 from align.stage import FreeRun, StageReport
 from align.stages import Subject
+from align.structure import sharing
 from align.trial import Pair, Trial
 from align.verdict import GROSS_FLOAT32, Verdict, blurred, judge
 
@@ -47,7 +49,11 @@ def run(subject: Subject) -> StageReport:
         seconds=time.perf_counter() - started,
         verdicts=verdicts,
         blame=_configuration(pair.descriptions) + merge(results),
-        notes=list(dict.fromkeys([note for r in results for note in r.notes] + _sharing(pair.descriptions))),
+        notes=list(
+            dict.fromkeys(
+                [note for r in results for note in r.notes] + [fact.text for fact in sharing(pair.descriptions)]
+            )
+        ),
         blind=_blind([result.sight for result in results], verdicts),
         free_run=results[0].free_run,
     )
@@ -69,16 +75,6 @@ def _configuration(descriptions: Mapping[str, Mapping[str, Any]]) -> list[Findin
     return (
         [Finding(ROOT, f"the same configuration is read differently: {values}", f"{ROOT}:config")] if differing else []
     )
-
-
-def _sharing(descriptions: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Notes on tensors that one side shares between names and the other does not: equal now, they part when trained."""
-    torch, paddle = ({frozenset(pair) for pair in descriptions[side]["tied"].items()} for side in ("torch", "paddle"))
-    return [
-        f"only the {side} model shares one tensor between {' and '.join(sorted(pair))}: trained, they would part"
-        for side, pairs in (("torch", torch - paddle), ("paddle", paddle - torch))
-        for pair in sorted(pairs, key=sorted)
-    ]
 
 
 def merge(results: Sequence[Probe]) -> list[Finding]:
@@ -111,6 +107,8 @@ def judge_probe(pair: Pair, name: str, weights: Path | None, model: str | None, 
         islands = _float32_leg(Trial(pair, name, "float32"), probe, native)
         if not probe.found and not islands:
             probe.found = between_the_pieces(trial, replay)
+    if probe.found:
+        probe.found = explained(trial, probe.found, trial.weights(weights))
     return probe
 
 

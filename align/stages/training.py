@@ -1,11 +1,11 @@
 """The training stage: do both sides train alike, from the same weights on the same batches?
 
 Errors grow while a network trains, so no fixed limit can be right: beside the two sides run controls, torch runs whose
-weights are changed by one unit in the last place after every update. The gap between the sides may be κ times what the
-controls show up to the same update; where κ times that exceeds what could be called agreement, the horizon is reached
-and nothing more is judged. κ is 100 with two controls in float64, where clean pairs agree to 14 digits over hundreds of
-updates, and 30 with four controls in float32, where the float64 run of torch is one more: how far torch's own rounding
-takes it from what it should be.
+weights are changed by one unit in the last place at first and after every update. The gap between the sides may be κ
+times what the controls show up to the same update; where κ times that exceeds what could be called agreement, the
+horizon is reached and nothing more is judged. κ is 100 with two controls in float64, where clean pairs agree to 14
+digits over hundreds of updates, and 30 with four controls in float32, where the float64 run of torch is one more: how
+far torch's own rounding takes it from what it should be.
 
 Compared are the loss, every parameter's gradient, their norm before clipping, the learning rate in use, and every
 parameter after the update; gradients and parameters by sketches of a few numbers. What differs first is blamed.
@@ -24,8 +24,9 @@ from align.errors import NotApplicableError
 from align.record import Record, write_record
 from align.stage import StageReport
 from align.stages import Subject
+from align.structure import owner
 from align.training.cause import cause_of
-from align.training.tracks import Leg, Run, Track, owner, tracks_of
+from align.training.tracks import Leg, Run, Track, tracks_of
 from align.verdict import Verdict
 
 _RATE = 1e-3  # large enough for bugs to grow in a few updates

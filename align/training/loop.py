@@ -53,7 +53,7 @@ def train(
         for micro in micros:
             value = loss(micro.batch)
             engine.accumulate(value, micro.share)
-            total += micro.share * float(value)
+            total += micro.share * float(value.detach())
         gathered(number)
         norm = engine.clip()
         rate = schedule(number)

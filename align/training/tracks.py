@@ -7,6 +7,7 @@ import numpy as np
 
 from align.difference import Difference
 from align.edges import ROOT
+from align.structure import owner
 from align.verdict import Verdict, rounding
 
 
@@ -116,7 +117,3 @@ def _per_parameter(
 
 def _running_maximum(gaps: Sequence[np.ndarray]) -> np.ndarray:
     return np.maximum.accumulate(np.max(gaps, axis=0))
-
-
-def owner(parameter: str) -> str:
-    return parameter.rpartition(".")[0] or ROOT
