@@ -25,13 +25,13 @@ class Steps:
         return self._progress or nullcontext()
 
     @contextmanager
-    def step(self, description: str) -> Iterator[Callable[[int], None]]:
-        """One step; the value is a callback that takes the number of module calls done."""
+    def step(self, description: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+        """One step; the value is a callback that takes the number of module calls done, or what else `total` counts."""
         if self._progress is None:
             yield lambda done: None
             return
         progress = self._progress
-        task = progress.add_task(description, total=self.calls or None)
+        task = progress.add_task(description, total=total or self.calls or None)
         try:
             yield lambda done: progress.update(task, completed=done)
         finally:

@@ -35,7 +35,7 @@ class Session:
 
     def __init__(self, framework: str, progress: Progress = lambda _: None) -> None:
         self.backend = get_backend(framework)
-        self._progress = progress
+        self.progress = progress
         self.model: Any = None
         self._make: Callable[[], Any]
         self._config: Mapping[str, Any] = {}
@@ -232,7 +232,7 @@ class Session:
                     sink,
                     gradients=gradients,
                     native=native,
-                    progress=lambda: self._progress(next(done)),
+                    progress=lambda: self.progress(next(done)),
                 )
                 if gradients:
                     self._pass_parameters(gradients)

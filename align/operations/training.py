@@ -15,7 +15,7 @@ from align.engines.spec import OptimizerSpec
 from align.errors import CannotCompareError
 from align.record import Record, RecordWriter
 from align.session import Session, ulp_noise
-from align.training import Micro, train
+from align.training import Iteration, Micro, train
 from align.training.sketch import NUMBERS, sketch
 
 
@@ -61,12 +61,12 @@ def run(
         todo = iter([[Micro(_read(path, dtype), share) for path, share in update] for update in updates])
         half = len(updates) // 2
         for iteration in train(engine, loss, islice(todo, half), rate, gathered=watch.gather):
-            watch.updated(iteration.loss, iteration.gradient_norm)
+            watch.updated(iteration)
         state = engine.state()
         watch.engine = engine = session.make_engine(spec)
         engine.load_state(state)
         for iteration in train(engine, loss, todo, rate, first=half, gathered=watch.gather):
-            watch.updated(iteration.loss, iteration.gradient_norm)
+            watch.updated(iteration)
         backend.set_training(model, False)
     with RecordWriter(out) as writer:
         for name, values in watch.columns.items():
@@ -81,9 +81,9 @@ def _read(path: str, dtype: str) -> dict[str, np.ndarray]:
 class _Disturbance:
     """The rounding that a control adds to an update.
 
-    Every weight is changed by one unit in the last place, at random, as it was before the first update. And every update is scaled by 1 ± u/(1 − β₂ᵗ),
-    with one sign for the whole run: what an Adam loses that computes its bias correction in the working precision, as
-    Paddle does and PyTorch does not.
+    Every weight is changed by one unit in the last place, at random, as it was before the first update. And every
+    update is scaled by 1 ± u/(1 − β₂ᵗ), with one sign for the whole run: what an Adam loses that computes its bias
+    correction in the working precision, as Paddle does and PyTorch does not.
     """
 
     def __init__(self, seed: int, dtype: str) -> None:
@@ -118,12 +118,14 @@ class _Watch:
         if self._disturbance:
             self._disturbance.before = self._weights()
 
-    def updated(self, loss: float, norm: float) -> None:
+    def updated(self, iteration: Iteration) -> None:
         """Look at everything else, after the update; then disturb the weights, if this is a control."""
         self._sketch("weights", "weight sizes", self._weights())
         rate = max(self.engine.learning_rates().values(), default=0.0)
-        for column, value in (("loss", loss), ("gradient norm", norm), ("learning rate", rate)):
+        values = {"loss": iteration.loss, "gradient norm": iteration.gradient_norm, "learning rate": rate}
+        for column, value in values.items():
             self.columns[column].append(value)
+        self._session.progress(iteration.number + 1)
         if self._disturbance:
             for name, disturbed in self._disturbance.after(self.engine.spec, self._weights()):
                 self._session.backend.set_value(self.engine.parameters[name], disturbed)

@@ -147,7 +147,7 @@ def _runs(subject: Subject, leg: Leg, updates: Sequence[Any], spec: OptimizerSpe
     runs = []
     for (name, _, perturb), (path, answer) in zip(named, pending, strict=True):
         what = "" if perturb is None else ", a control"
-        with pair.steps.step(f"training {name.partition('-')[0]} in {leg.dtype}{what}") as moved:
+        with pair.steps.step(f"training {name.partition('-')[0]} in {leg.dtype}{what}", len(updates)) as moved:
             facts = answer.result(moved)
         runs.append(Run(Record(path), facts["parameters"]))
     paddle, torch, *controls = runs

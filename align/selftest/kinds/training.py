@@ -79,7 +79,7 @@ def _shares(other: Callable[[float], float]) -> Change:
 
 def _first_only(engine: Engine) -> None:
     accumulate, clear = engine.accumulate, engine.clear
-    seen = []
+    seen: list[float] = []
 
     def once(loss: Any, share: float = 1.0) -> None:
         if not seen:
