@@ -18,6 +18,7 @@ from align.blame import Finding
 from align.contributions import contributions, lacking
 from align.diagnose import diagnose, excuse_rewrites
 from align.edges import ROOT, inside, module_of
+from align.explain.gradients import explain_gradient
 from align.gradient_verdict import PARAMETER, class_sums, finding_of, first_stop, judge_gradients
 from align.stage import StageReport
 from align.stages import Subject
@@ -124,20 +125,26 @@ def _islands(
 
 
 def _explained(trial: Trial, found: Sequence[Finding], tied: Mapping[str, str]) -> list[Finding]:
-    """The findings with the causes that are known; a part that a shared parameter lacks is its module's fault."""
-    own = trial.actual_gradients([f.edge for f in found[:_EXPLAINED]]) if found else {}
-    result = []
-    for finding in found:
-        expected, actual = trial.gradients.get(finding.edge), own.get(finding.edge)
-        if expected is not None and finding.edge in {f.edge for f in found[:_EXPLAINED]}:
-            actual = np.zeros_like(expected) if actual is None else np.array(actual)
-            lost = lacking(expected, actual, contributions(finding.edge, tied, trial.reference, trial.gradients))
-            if lost:
-                side, module = lost
-                text = f"in {side} it lacks the contribution of {module}, which uses the same tensor"
-                finding = replace(finding, module=module, evidence={**finding.evidence, "explanation": {"text": text}})
-        result.append(finding)
-    return result
+    """The findings, the first few with their causes; a part that a shared parameter lacks is its module's fault."""
+    first, rest = found[:_EXPLAINED], found[_EXPLAINED:]
+    own = trial.actual_gradients([finding.edge for finding in first]) if first else {}
+    return [*(_with_cause(trial, finding, own.get(finding.edge), tied) for finding in first), *rest]
+
+
+def _with_cause(trial: Trial, finding: Finding, actual: np.ndarray | None, tied: Mapping[str, str]) -> Finding:
+    expected = trial.gradients.get(finding.edge)
+    if expected is None:
+        return finding
+    parts = contributions(finding.edge, tied, trial.reference, trial.gradients)
+    lost = lacking(expected, np.zeros_like(expected) if actual is None else actual, parts)
+    if lost:
+        side, module = lost
+        text = f"in {side} it lacks the contribution of {module}, which uses the same tensor"
+        return replace(finding, module=module, evidence={**finding.evidence, "explanation": {"text": text}})
+    beside = [n for n in trial.gradients if ":" in n and module_of(n) == finding.module and n != finding.edge]
+    known = {name: gradient for name in beside if (gradient := trial.gradients[name]) is not None}
+    cause = explain_gradient(expected, actual, parts | known, finding.evidence["limit"])
+    return replace(finding, evidence={**finding.evidence, "explanation": cause.as_json()}) if cause else finding
 
 
 def _in_training_mode(finding: Finding) -> Finding:

@@ -64,8 +64,7 @@ def test_an_unknown_optimizer_is_refused():
 @pytest.mark.parametrize("mutation", training.mutations(survey("electra", "paddle")), ids=str)
 def test_bugs_of_the_loop_are_named(mutation):
     case = resolve("electra", mutation.task, **FEW)
-    with SabotagedClient("paddle", mutation) as sabotaged:
-        report = judge(case, sabotaged, steps=8)
+    report = judge(case, SabotagedClient("paddle", mutation), steps=8)
     assert not report.passed
     finding = report.blame[0]
     assert finding.module == mutation.blamed, str(report)
