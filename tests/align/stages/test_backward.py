@@ -232,3 +232,13 @@ def test_a_model_that_fails_on_the_way_back_is_named(pair):
     assert not report.passed
     assert report.blame[0].module == "net.block.act"
     assert "the paddle model raised" in report.blame[0].why
+
+
+def test_paddle_forgets_the_scale_of_a_frozen_norm(pair):
+    """Paddle 3.3.1 on CPU leaves γ out of LayerNorm's input gradient when γ itself takes none."""
+    pair[0].net.block.norm.weight.requires_grad_(False)
+    pair[1].net.block.norm.weight.stop_gradient = True
+    report = backward(pair)
+    assert not report.passed
+    assert report.blame[0].module == "net.block.norm"
+    assert report.first_divergence == "net.block.norm@2:in0"
