@@ -11,6 +11,7 @@ from rich.table import Table
 
 from align import registry
 from align.errors import CannotCompareError
+from align.selftest import command as selftest
 from align.stages import STAGES, Options
 
 PARITY, NO_PARITY, CANNOT_COMPARE = 0, 1, 2
@@ -29,6 +30,8 @@ examples:
   python -m align step1 --model funnel --batch mine.npz
   python -m align list
       the models, their tasks and variants
+  python -m align selftest --model electra --only 'FW0|CV'
+      injected bugs, each of which must be found, named and explained
 
 exit code: 0 parity, 1 no parity, 2 could not compare (one line says why)
 """
@@ -44,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     errors = Console(stderr=True, soft_wrap=True)
     try:
         options = _parser().parse_args(arguments)
+        if options.command == "selftest":
+            return PARITY if selftest.run(options) else NO_PARITY
         return _list() if options.command == "list" else _stage(options)
     except CannotCompareError as error:
         errors.print(f"align: {error}", style="red", highlight=False, markup=False)
@@ -72,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     everything.add_argument("--keep-going", action="store_true", help="run the later stages too after a red one")
     everything.set_defaults(stages=tuple(STAGES))
     commands.add_parser("list", help="the registered models with their tasks and variants")
+    selftest.add_options(commands.add_parser("selftest", help=selftest.SUMMARY))
     return parser
 
 

@@ -104,7 +104,7 @@ def _blame_maker(finding: Finding, source: str, replay: Mapping[str, Any]) -> Fi
     """The finding moved to the module whose own code made what passes the edge `source`."""
     maker = replay["callers"][source] if is_input(source) else module_of(source)
     why = f"the mask, table or number that it makes ({source}) is wrong; its effect shows at {finding.edge}"
-    return Finding(maker, why, finding.edge, finding.evidence, finding.relative)
+    return Finding(maker, why, finding.edge, {**finding.evidence, "made": source}, finding.relative)
 
 
 def _mask_into(piece: str, replay: Mapping[str, Any]) -> str | None:

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from align.blame import Finding
 from align.files import write_text
@@ -55,7 +55,11 @@ class Report:
         return render(self.case, self.environment, self.stages)
 
 
-def write_json(path: Path, report: Report) -> None:
+class HasJson(Protocol):
+    def as_json(self) -> dict[str, Any]: ...
+
+
+def write_json(path: Path, report: HasJson) -> None:
     """Write the report as strict JSON, whole or not at all; infinities become null."""
     write_text(path, json.dumps(_strict(report.as_json()), indent=1, allow_nan=False) + "\n")
 

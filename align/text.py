@@ -65,6 +65,8 @@ def _show_stage(stage: StageReport, console: Console, verbose: bool) -> None:
         console.print(
             f"  [red]✗ {escape(finding.module)}[/red]: {escape(finding.why)}", highlight=False, soft_wrap=True
         )
+        if "explanation" in finding.evidence:
+            console.print(f"    {escape(_cause(finding.evidence['explanation']))}", highlight=False, soft_wrap=True)
     if stage.blame:
         console.print(
             "    Look at the first: its inputs were the reference's own, so the fault is in its code or weights."
@@ -77,6 +79,13 @@ def _show_stage(stage: StageReport, console: Console, verbose: bool) -> None:
         console.print(f"  [yellow]note[/yellow] {escape(note)}", highlight=False, soft_wrap=True)
     if stage.blind:
         console.print(f"  These probes are blind to: {escape('; '.join(stage.blind))}", highlight=False)
+
+
+def _cause(explanation: Facts) -> str:
+    """The cause, and what it leaves of the difference where that was measured."""
+    left = f"{explanation['residual']:.1e}" if explanation.get("residual") else "nothing"
+    measured = f" (which leaves {left} of the difference)" if "residual" in explanation else ""
+    return f"explained: {explanation['text']}{measured}"
 
 
 def _worst(verdicts: Sequence[Verdict]) -> list[Verdict]:

@@ -14,7 +14,7 @@ from fake_data.check import check_batch
 from fake_data.errors import BatchError, WeightError
 from fake_data.files import load_batch
 from fake_data.situations import label_situations
-from fake_data.text import tokenize_file
+from fake_data.text import encode_rows, tokenize_file
 from fake_data.weights import make_weights, saturate
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "WeightError",
     "batch_keys",
     "check_batch",
+    "encode_rows",
     "has_labels",
     "label_names",
     "label_situations",

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,22 @@ def tokenize_file(
     batch = fill(kind, sizes, rows, special, seed)
     check_batch(batch, model, task, config)
     return batch
+
+
+def encode_rows(
+    rows: Sequence[Sequence[str]], checkpoint_dir: PathLike, model: str, length: int
+) -> dict[str, np.ndarray]:
+    """Texts and pairs of texts as a model takes them: the three inputs of its forward, (N, length) each.
+
+    They are cut and padded as `tokenize_file` does. Raises BatchError for a vocabulary that cannot be read or lacks a
+    special token of the architecture.
+    """
+    spec = find_spec(model)
+    tokenizer = _tokenizer(Path(checkpoint_dir), spec)
+    special = _special_ids(tokenizer, spec, checkpoint_dir)
+    parts = [_encode(tokenizer, row, length) for row in rows]
+    found = assemble(parts, length, tokenizer.get_vocab_size(), special, spec.cls_type, seed=0)
+    return {"input_ids": found.ids, "attention_mask": found.attended, "token_type_ids": found.types}
 
 
 Example = list[list[str]]  # its rows, one or one per choice, each a text or a pair
@@ -145,7 +161,7 @@ def _special_ids(tokenizer: Tokenizer, spec: Spec, directory: PathLike) -> Speci
     return SpecialIds(**{role: index for role, index in ids.items() if role != "unk"})
 
 
-def _encode(tokenizer: Tokenizer, texts: list[str], length: int) -> Parts:
+def _encode(tokenizer: Tokenizer, texts: Sequence[str], length: int) -> Parts:
     """Ids of each text, shortened at the end of the longer one (the second, if equal) until the row fits."""
     parts = [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
     room = max(length - 1 - len(parts), 0)

@@ -36,6 +36,11 @@ def _padding(field: Field) -> float:
     return IGNORED if field.ignorable else 0
 
 
+def classes_are_positions(model: str, task: str, config: Config) -> bool:
+    """Whether the task's loss is a softmax over positions, of which every pad is one more."""
+    return any(field.bound == "length" for field in find_spec(model).task(task, config).all_fields)
+
+
 def variable_by_design(model: str) -> Mapping[str, str]:
     """The variations that do change what the architecture returns, each with the reason."""
     return find_spec(model).not_invariant
@@ -66,7 +71,7 @@ def _longer(array: np.ndarray, axes: Axes, count: int) -> np.ndarray:
     return np.pad(array, widths, constant_values=array.dtype.type(axes.padding))
 
 
-def change_padding(batch: Batch, ids: Sequence[int]) -> dict[str, np.ndarray]:
+def change_padding(batch: Batch, ids: Sequence[int] | np.ndarray) -> dict[str, np.ndarray]:
     """The same rows with other tokens where nothing is attended: those of `ids`, over and over, and the other type."""
     hidden = batch["attention_mask"] == 0
     changed = dict(batch)

@@ -54,7 +54,7 @@ class Engine(Protocol):
     def state(self) -> dict[str, dict[str, np.ndarray]]:
         """Copies of the optimizer's state: parameter to state name (`step`, `exp_avg`, …: PyTorch's) to array.
 
-        A parameter that has not been updated yet has none.
+        `step`, the number of the parameter's updates, is an integer. A parameter that has not been updated has none.
         """
 
     def load_state(self, state: Mapping[str, Arrays]) -> None:

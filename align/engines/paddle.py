@@ -1,8 +1,8 @@
 """PaddlePaddle's engine: its native optimizers where they compute what the specification says, and our own where not.
 
-Native forms that deviate: Adamax adds ε to the decayed maximum, not to |g|; RMSProp takes √(s + ε); NAdam holds 0.96 in
-float32; Rprop starts from the learning rate that it was built with; ASGD is another algorithm. Adafactor and AdamW
-without bias correction it lacks.
+Native forms that deviate: Adamax adds ε to the decayed maximum, not to |g|; RMSProp takes √(s + ε); Rprop starts from
+the learning rate that it was built with, not from that of its first update; ASGD is another algorithm. Adafactor and
+AdamW without bias correction it lacks.
 """
 
 import warnings
@@ -17,7 +17,7 @@ with warnings.catch_warnings():
     import paddle
 
 from align.engines import Arrays, check_names
-from align.engines.spec import Group, OptimizerSpec, groups, single
+from align.engines.spec import MOMENTUM_DECAY, Group, OptimizerSpec, groups, single
 from align.engines.updates.paddle import OwnOptimizer
 
 Parameters = list[paddle.Tensor]
@@ -43,6 +43,9 @@ _NATIVE: Mapping[str, Build] = {
     "radam": lambda lr, parameters, decay, s: paddle.optimizer.RAdam(
         lr, *s.betas, s.eps, parameters, weight_decay=decay
     ),
+    "nadam": lambda lr, parameters, decay, s: paddle.optimizer.NAdam(
+        lr, *s.betas, s.eps, MOMENTUM_DECAY, parameters, decay
+    ),
     "adagrad": lambda lr, parameters, decay, s: paddle.optimizer.Adagrad(lr, s.eps, parameters, weight_decay=decay),
     "adadelta": lambda lr, parameters, decay, s: paddle.optimizer.Adadelta(
         lr, s.eps, s.rho, parameters, weight_decay=decay
@@ -59,6 +62,7 @@ _ACCUMULATORS: Mapping[str, Mapping[str, str]] = {
     "adam": {"exp_avg": "moment1", "exp_avg_sq": "moment2", "max_exp_avg_sq": "moment2_max"},
     "adamw": {"exp_avg": "moment1", "exp_avg_sq": "moment2", "max_exp_avg_sq": "moment2_max"},
     "lamb": {"exp_avg": "moment1", "exp_avg_sq": "moment2"},
+    "nadam": {"exp_avg": "moment1", "exp_avg_sq": "moment2", "mu_product": "mu_product"},
     "radam": {"exp_avg": "moment1", "exp_avg_sq": "moment2"},
     "adagrad": {"sum": "moment"},
     "adadelta": {"square_avg": "_avg_squared_grad", "acc_delta": "_avg_squared_update"},
@@ -68,6 +72,8 @@ _ACCUMULATORS: Mapping[str, Mapping[str, str]] = {
 def _powers(spec: OptimizerSpec, updates: int) -> dict[str, float]:
     """What native optimizers keep besides, by Paddle's names: functions of the number of updates."""
     beta1, beta2 = (beta**updates for beta in spec.betas)
+    if spec.name == "nadam":
+        return {"momentum_decay_pow": 0.96**updates, "beta2_pow": beta2}
     if spec.name == "radam":
         return {"beta1_pow": beta1, "beta2_pow": beta2, "rho": updates * beta2 / (1 - beta2)}
     return {"beta1_pow_acc": beta1 * spec.betas[0], "beta2_pow_acc": beta2 * spec.betas[1]}
@@ -99,14 +105,19 @@ class NativeOptimizer:
         if parameter.name not in self._updates:
             return {}
         kept = {"step": self._updates[parameter.name]} if self._spec.name != "sgd" else {}
-        return kept | self._held(parameter, _ACCUMULATORS[self._spec.name])
+        held = {key: t.numpy() for key, t in self._held(parameter, _ACCUMULATORS[self._spec.name]).items()}
+        if "mu_product" in held:
+            held["mu_product"] = held["mu_product"].reshape(-1)[0]  # one number, kept for every element
+        return kept | held
 
     def load(self, parameter: paddle.Tensor, state: Mapping[str, np.ndarray]) -> None:
         self._updates[parameter.name] = int(state.get("step", 1))
         self._optimizer._create_accumulators(paddle.static.default_main_program().global_block(), [parameter])
         names = _ACCUMULATORS[self._spec.name]
         for key, tensor in self._held(parameter, names).items():
-            tensor.set_value(state[key].astype(tensor.numpy().dtype))
+            if key in state:
+                like = tensor.numpy()
+                tensor.set_value(np.broadcast_to(state[key], like.shape).astype(like.dtype))
         powers = _powers(self._spec, self._updates[parameter.name])
         for key, tensor in self._held(parameter, {key: key for key in powers}).items():
             tensor.set_value(np.full_like(tensor.numpy(), powers[key]))
@@ -121,13 +132,13 @@ class PaddleEngine:
         self.spec = spec
         self.parameters = dict(parameters)
         self._groups = groups(spec, list(self.parameters))
-        self._optimizers = [self._optimizer(group, spec.lr) for group in self._groups]
+        self._optimizers = [self._optimizer(group, single(spec.lr * group.factor)) for group in self._groups]
 
     def _optimizer(self, group: Group, lr: float) -> "NativeOptimizer | OwnOptimizer":
         native = self.spec.name in _NATIVE and self.spec.bias_correction
         kind = NativeOptimizer if native else OwnOptimizer
         with self._native_dtype():
-            return kind(self.spec, self._members(group), single(lr * group.factor), group.weight_decay)
+            return kind(self.spec, self._members(group), lr, group.weight_decay)
 
     def _members(self, group: Group) -> Parameters:
         return [self.parameters[name] for name in group.names]
@@ -167,7 +178,8 @@ class PaddleEngine:
 
     def load_state(self, state: Mapping[str, Arrays]) -> None:
         check_names(state, self.parameters)
-        self._optimizers = [self._optimizer(group, self.spec.lr) for group in self._groups]
+        rates = [optimizer.lr for optimizer in self._optimizers]
+        self._optimizers = [self._optimizer(group, lr) for group, lr in zip(self._groups, rates, strict=True)]
         for optimizer, group in zip(self._optimizers, self._groups, strict=True):
             for name in group.names:
                 if name in state:

@@ -57,7 +57,8 @@ class _Update:
     quirks: Quirks
 
     def __post_init__(self) -> None:
-        self.t = float(self.old.get("step", 0)) + 1 + self.quirks.updates
+        self.betas = np.array(self.spec.betas)  # with NumPy's division, for hypotheses that divide by zero
+        self.t = np.float64(self.old.get("step", 0)) + 1 + self.quirks.updates
         self.state: dict[str, np.ndarray | float] = {"step": float(self.old.get("step", 0)) + 1}
 
     def kept(self, key: str, start: float = 0.0) -> np.ndarray:
@@ -83,7 +84,7 @@ class _Update:
 
     def adam(self) -> np.ndarray:
         """m̂ / (√v̂ + ε)."""
-        beta1, beta2 = self.spec.betas
+        beta1, beta2 = self.betas
         m = self.mean("exp_avg", self.g, beta1)
         v = self.mean("exp_avg_sq", self.g**2, beta2)
         if self.spec.amsgrad:
@@ -125,7 +126,7 @@ def update(
 
 
 def _adamax(u: _Update) -> np.ndarray:
-    beta1, beta2 = u.spec.betas
+    beta1, beta2 = u.betas
     m, old, eps = u.mean("exp_avg", u.g, beta1), u.kept("exp_inf"), u.spec.eps
     high = (beta2 * old + eps, np.abs(u.g)) if u.quirks.eps_on_maximum else (beta2 * old, np.abs(u.g) + eps)
     largest = u.state["exp_inf"] = np.maximum(*high)
@@ -133,7 +134,7 @@ def _adamax(u: _Update) -> np.ndarray:
 
 
 def _nadam(u: _Update) -> np.ndarray:
-    beta1, beta2 = u.spec.betas
+    beta1, beta2 = u.betas
     now, following = (beta1 * (1 - 0.5 * 0.96 ** (n * MOMENTUM_DECAY)) for n in (u.t, u.t + 1))
     product = u.state["mu_product"] = float(u.old.get("mu_product", 1.0)) * now
     m, v = u.mean("exp_avg", u.g, beta1), u.mean("exp_avg_sq", u.g**2, beta2)
@@ -142,7 +143,7 @@ def _nadam(u: _Update) -> np.ndarray:
 
 
 def _radam(u: _Update) -> np.ndarray:
-    beta1, beta2 = u.spec.betas
+    beta1, beta2 = u.betas
     m, v = u.mean("exp_avg", u.g, beta1) / u.correction(beta1), u.mean("exp_avg_sq", u.g**2, beta2)
     most = 2 / (1 - beta2) - 1
     rho = most - 2 * u.t * beta2**u.t / (1 - beta2**u.t)

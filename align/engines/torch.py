@@ -91,7 +91,7 @@ class TorchEngine:
     def state(self) -> dict[str, dict[str, np.ndarray]]:
         found = {name: self.optimizer.state.get(p, {}) for name, p in self.parameters.items()}
         held = {
-            name: {key: _array(torch.as_tensor(value)) for key, value in state.items() if value is not None}
+            name: {key: _state(key, value) for key, value in state.items() if value is not None}
             for name, state in found.items()
         }
         return {name: state for name, state in held.items() if state and state.get("step") != 0}
@@ -128,6 +128,10 @@ class TorchEngine:
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().cpu().numpy().copy()
+
+
+def _state(key: str, value: torch.Tensor) -> np.ndarray:
+    return np.array(int(value)) if key == "step" else _array(value)
 
 
 ENGINE = TorchEngine

@@ -85,7 +85,7 @@ class Case:
 
 
 def cases(setting: Setting, reference: Trace, side: Trace) -> Iterator[Case]:
-    """Every update of every parameter on one side, from the reference's parameters and state."""
+    """Every update of every parameter on one side, from the reference's parameters, state and clipped gradients."""
     for update in range(len(setting.rates)):
         for name in setting.names:
             if f"{update}/parameter/{name}" not in side.record:
@@ -94,7 +94,7 @@ def cases(setting: Setting, reference: Trace, side: Trace) -> Iterator[Case]:
                 name,
                 reference.parameter(update - 1, name) if update else setting.inputs[f"parameter/{name}"],
                 reference.state(update - 1, name) if update else {},
-                side.gradient(update, name),
+                reference.gradient(update, name),
                 side.rates[update][name],
                 setting.decay[name],
                 side.parameter(update, name),

@@ -16,7 +16,8 @@ class Mutation:
     for stages without modules the quantity. `apply` changes a session that has built its model; it may replace anything
     on that session and its model, in either framework. `explained` is a pattern that the explanation must match, ""
     where none is expected. `task` None stands for the architecture's first; `config` are options that differ from the
-    variant's, `case` what `align.case.resolve` takes besides.
+    variant's, `case` what `align.case.resolve` takes besides, `options` what the user
+    may choose of stages (`align.stages.Options`).
     """
 
     kind: str
@@ -28,6 +29,7 @@ class Mutation:
     task: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     case: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"

@@ -69,26 +69,36 @@ STAGES: Mapping[str, Stage] = {
     "forward": Stage("the same values, module by module", "step1"),
     "init": Stage("the same distribution of initial weights, and the same structure", "step2"),
     "loss": Stage("the same loss, on the same logits and from end to end", "step3"),
+    "metric": Stage("the same predictions and scores, and the scores are what they are defined to be"),
     "backward": Stage("the same gradients, module by module", "step4"),
+    "optimizer": Stage("the same update from the same gradients, by every optimizer and schedule"),
     "training": Stage("the same losses, gradients and weights over many updates", "step5"),
+    "data": Stage("the same batches of the same text: tokens, padding, order, masks"),
+    "invariance": Stage("the same outputs of one model, whatever else is in the batch"),
 }
 
 
 def run_stages(names: Sequence[str], subject: Subject, keep_going: bool = True) -> list[StageReport]:
     """Run stages in order; unless `keep_going`, only up to the first that is red: the later ones stand on it.
 
-    Of several stages, those that have nothing to judge in this case are left out.
+    Of several stages, those that have nothing to judge in this case are left out, and a note says so.
     """
     reports: list[StageReport] = []
+    left_out: list[str] = []
     for name in names:
         try:
             reports.append(_run(name, subject))
-        except NotApplicableError:
+        except NotApplicableError as reason:
             if len(names) == 1:
                 raise
+            left_out.append(f"{name} was left out: {reason}")
             continue
         if not (reports[-1].passed or keep_going):
             break
+    if left_out and not reports:
+        raise NotApplicableError("; ".join(left_out))
+    if left_out:
+        reports[-1] = replace(reports[-1], notes=[*reports[-1].notes, *left_out])
     return reports
 
 

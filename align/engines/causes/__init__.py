@@ -7,12 +7,15 @@ has to account for all others.
 
 import numpy as np
 
-_LEFT, _LEFT_BY_ROUNDING, _ROUNDING = 1e-9, 1e-3, 64 * 2.0**-53
+_LEFT, _LEFT_BY_ROUNDING = 1e-9, 1e-3
+ROUNDING = 64 * 2.0**-53
 
 
 def allowed(whole: float) -> float:
     """What a hypothesis may leave of a relative difference."""
-    return min(_LEFT_BY_ROUNDING * whole, max(_LEFT * whole, _ROUNDING))
+    if not np.isfinite(whole):  # something is there on one side only
+        return ROUNDING
+    return min(_LEFT_BY_ROUNDING * whole, max(_LEFT * whole, ROUNDING))
 
 
 def relative(actual: np.ndarray, expected: np.ndarray) -> float:

@@ -1,10 +1,10 @@
 """Why clipped gradients are wrong although the raw ones are right."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from align.engines.causes import allowed, listed, relative
+from align.engines.causes import ROUNDING, allowed, listed, relative
 from align.engines.trace import Gradients, Setting, Trace
 
 Clip = Callable[[Gradients], Gradients]
@@ -12,16 +12,19 @@ _EPS = 1e-6
 
 
 def cause_of(setting: Setting, side: Trace) -> str | None:
-    """The way of clipping that gives what the side has, in words; None if there is none."""
+    """The way of clipping that gives what the side has, in words: "" if there is none, None if nothing is wrong."""
     limit = setting.spec.clip_norm
     assert limit is not None
     raw = [setting.gradients(update) for update in range(len(setting.rates))]
     seen = [{name: side.gradient(update, name) for name in setting.names} for update in range(len(raw))]
-    left = allowed(max(map(_error, seen, map(_by_norm(limit), raw))))
+    whole = max(map(_error, seen, map(_by_norm(limit), raw)))
+    if whole <= ROUNDING:
+        return None
+    left = allowed(whole)
     for text, clip in _hypotheses(limit, raw, seen):
         if all(_error(actual, clip(given)) <= left for actual, given in zip(seen, raw, strict=True)):
             return text
-    return None
+    return ""
 
 
 def _hypotheses(limit: float, raw: list[Gradients], seen: list[Gradients]) -> Iterator[tuple[str, Clip]]:
@@ -32,6 +35,7 @@ def _hypotheses(limit: float, raw: list[Gradients], seen: list[Gradients]) -> It
         lambda given: {n: None if g is None else g.clip(-limit, limit) for n, g in given.items()},
     )
     yield "the norm is divided by without 1e-6: c / max(n, c)", _by_norm(limit, eps=0.0)
+    yield "a missing gradient is taken for zeros", lambda given: _by_norm(limit)(_filled(given, seen[0]))
     yield "gradients are clipped twice", lambda given: _by_norm(limit)(_by_norm(limit)(given))
     yield "the largest element is taken for the norm", lambda given: _each(given, _largest(given, limit))
     # The update whose gradients are the largest is clipped for certain: what it leaves out is left out of every norm.
@@ -41,15 +45,21 @@ def _hypotheses(limit: float, raw: list[Gradients], seen: list[Gradients]) -> It
     }
     if untouched:
         yield f"clipping leaves out {listed(sorted(untouched))}", _by_norm(limit, left_out=frozenset(untouched))
-    for eps in (_EPS, 0.0):
-        factor = _common_factor(raw[worst], seen[worst])
-        if factor:
+    factor = _common_factor(raw[worst], seen[worst])
+    if factor:
+        yield f"gradients are {factor:.6g} times as large as they should be", _times(factor)
+        for eps in (_EPS, 0.0):
             fitted = factor * (_norm(raw[worst].values()) + eps)
             yield f"gradients are clipped to {fitted:.6g} instead of {limit:g}", _by_norm(fitted, eps=eps)
-            yield (
-                f"gradients are {factor:.6g} times as large as they should be",
-                lambda given: _each(given, lambda _: factor),
-            )
+
+
+def _filled(given: Gradients, like: Gradients) -> Gradients:
+    """Zeros for what is missing."""
+    return {n: np.zeros_like(like[n]) if g is None and like[n] is not None else g for n, g in given.items()}
+
+
+def _times(factor: float) -> Clip:
+    return lambda given: _each(given, lambda _: factor)
 
 
 def _by_norm(limit: float, eps: float = _EPS, left_out: frozenset[str] = frozenset()) -> Clip:
@@ -73,7 +83,7 @@ def _factor(norm: float, limit: float, eps: float = _EPS) -> float:
     return min(1.0, limit / (norm + eps)) if norm + eps else 1.0
 
 
-def _norm(gradients: Iterator[np.ndarray | None]) -> float:
+def _norm(gradients: Iterable[np.ndarray | None]) -> float:
     return float(np.sqrt(sum(float(np.vdot(g, g)) for g in gradients if g is not None)))
 
 

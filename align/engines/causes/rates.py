@@ -7,26 +7,30 @@ import numpy as np
 
 from align.engines.causes import listed
 from align.engines.schedules import Schedule
-from align.engines.spec import OptimizerSpec, depths, single
+from align.engines.spec import depths
 from align.engines.trace import Setting, Trace
 
 _EXACT = 2.0**-22  # of the base rate: rates are float32 numbers
 
 
 def cause_of(setting: Setting, side: Trace) -> str | None:
-    """Why parameters have the learning rates that they have on one side, in words; None if nothing simple does it."""
+    """Why parameters have the learning rates that they have on one side, in words: "" if nothing simple
+    does it, None if nothing is wrong.
+    """
     names = [name for name in setting.trained if name in side.rates[0]]
     actual = np.array([[rates[name] for name in names] for rates in side.rates])
     base = np.array(setting.rates)
+    expected = np.array([setting.factors[name] for name in names])
+    if np.allclose(actual, base[:, None] * expected, rtol=_EXACT, atol=0):
+        return None
     for text, factors in _factors(setting, names, actual / base[:, None]):
         if np.allclose(actual, base[:, None] * factors, rtol=_EXACT, atol=0):
             return text
-    expected = np.array([setting.factors[name] for name in names])
     if np.allclose(actual[1:], base[:-1, None] * expected, rtol=_EXACT, atol=0):
         return "the learning rate of the update before is used"
     if np.allclose(actual, base[0] * expected, rtol=_EXACT, atol=0):
         return "the learning rate stays what it was in the first update"
-    return None
+    return ""
 
 
 def _factors(setting: Setting, names: Sequence[str], seen: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
@@ -54,9 +58,13 @@ def _factors(setting: Setting, names: Sequence[str], seen: np.ndarray) -> Iterat
 
 
 def cause_of_schedule(schedule: Schedule, lr: float, actual: Sequence[float]) -> str | None:
-    """Why the learning rates of the updates 0, 1, … are what they are; None if nothing simple does it."""
+    """Why the learning rates of the updates 0, 1, … are what they are: "" if nothing simple does it, None if
+    nothing is wrong.
+    """
     rates = np.array(actual)
     close = _EXACT * lr
+    if max(abs(rate - schedule(lr, k)) for k, rate in enumerate(actual)) <= close:
+        return None
     for text, expected in _schedules(schedule, lr, rates):
         if np.abs(rates - expected).max() <= close:
             return text
@@ -65,7 +73,7 @@ def cause_of_schedule(schedule: Schedule, lr: float, actual: Sequence[float]) ->
         inside = [k for k in range(len(rates)) if 0 <= k + shift <= schedule.total]
         if max(abs(rates[k] - schedule(lr, k + shift)) for k in inside) <= close:
             return f"the schedule is {late}"
-    return None
+    return ""
 
 
 def _schedules(schedule: Schedule, lr: float, rates: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
@@ -84,6 +92,8 @@ def _schedules(schedule: Schedule, lr: float, rates: np.ndarray) -> Iterator[tup
         yield f"the schedule is stepped every {pace} updates", over(schedule, 1 / pace)
     if schedule.warmup_updates:
         yield "there is no warm-up", over(replace(schedule, warmup=0))
+    for total in _other_totals(schedule):
+        yield f"the schedule is over {total} updates instead of {schedule.total}", over(replace(schedule, total=total))
     end = float(rates[-1])
     if schedule.name == "linear" and not schedule.composed:
         fall = over(replace(schedule, name="polynomial", power=1.0, end=end / lr))
@@ -93,8 +103,6 @@ def _schedules(schedule: Schedule, lr: float, rates: np.ndarray) -> Iterator[tup
             f"the learning rate ends at {end:.6g} instead of {schedule.end * lr:.6g}",
             over(replace(schedule, end=end / lr)),
         )
-    for total in _other_totals(schedule):
-        yield f"the schedule is over {total} updates instead of {schedule.total}", over(replace(schedule, total=total))
     with np.errstate(all="ignore"):
         factor = float(np.nanmedian(rates / over(schedule)))
     yield f"the learning rate is {factor:.6g} times what it should be", factor * over(schedule)

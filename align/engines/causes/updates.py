@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 from scipy.optimize import brentq
 
-from align.engines.causes import allowed, listed, relative
+from align.engines.causes import ROUNDING, allowed, listed, relative
 from align.engines.reference import NONE, Quirks, update
 from align.engines.spec import OptimizerSpec, decays, single
 from align.engines.trace import Case, Setting, Trace, cases
@@ -43,23 +43,28 @@ class Hypothesis:
     def left(self, case: Case) -> float:
         """What it leaves of the difference."""
         outcome, actual = self.outcome(case), _actual(case)
-        if outcome.keys() != actual.keys():
+        if case.gradient is not None and outcome.keys() != actual.keys():
             return float("inf")
-        return max(relative(actual[key], value) for key, value in outcome.items())
+        return max(relative(actual[key], outcome[key]) for key in outcome.keys() & actual.keys())
 
 
 def cause_of(setting: Setting, reference: Trace, side: Trace) -> str | None:
-    """The hypothesis that accounts for all that the side did, in words; None if there is none."""
+    """The hypothesis that accounts for all that the side did, in words: "" if there is none, None if nothing is
+    wrong.
+    """
     nothing = Hypothesis("", setting.spec)
     with np.errstate(all="ignore"):
         errors = {case: nothing.left(case) for case in cases(setting, reference, side)}
         ordered = sorted(errors, key=lambda case: -errors[case])  # the worst rejects a wrong hypothesis first
-        limit = allowed(max((error for error in errors.values() if np.isfinite(error)), default=1.0))
+        wrong = [error for error in errors.values() if error > ROUNDING]
+        if not wrong:
+            return None
+        limit = allowed(max((error for error in wrong if np.isfinite(error)), default=np.inf))
         failing = {case: errors[case] for case in ordered if errors[case] > limit}
-        for hypothesis in _hypotheses(setting, failing) if failing else ():
+        for hypothesis in _hypotheses(setting, failing):
             if all(hypothesis.left(case) <= limit for case in ordered):
                 return hypothesis.text
-    return None
+    return ""
 
 
 def _actual(case: Case) -> dict[str, np.ndarray]:
@@ -84,7 +89,7 @@ class Probe:
         return cls(case, key, at, float(expected[key].reshape(-1)[at]), float(actual[key].reshape(-1)[at]))
 
     def read(self, outcome: Mapping[str, np.ndarray]) -> float:
-        return float(outcome[self.key].reshape(-1)[self.at])
+        return float(outcome[self.key].reshape(-1)[self.at]) if self.key in outcome else math.nan
 
 
 def _hypotheses(setting: Setting, failing: Mapping[Case, float]) -> Iterator[Hypothesis]:

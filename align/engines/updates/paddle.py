@@ -13,7 +13,6 @@ from align.engines.spec import (
     ETAS,
     LAMBD,
     MAX_RMS,
-    MOMENTUM_DECAY,
     STEP_SIZES,
     T0,
     OptimizerSpec,
@@ -37,17 +36,6 @@ def _adamax(p: Tensor, g: Tensor, state: State, lr: float, decay: float, spec: O
     m = state["exp_avg"] = _mean(state, "exp_avg", g, beta1)
     u = state["exp_inf"] = paddle.maximum(_kept(state, "exp_inf", g) * beta2, g.abs() + spec.eps)
     return p - lr / (1 - beta1 ** state["step"]) * (m / u)
-
-
-def _nadam(p: Tensor, g: Tensor, state: State, lr: float, decay: float, spec: OptimizerSpec) -> Tensor:
-    beta1, beta2 = spec.betas
-    t = state["step"]
-    mu, mu_next = (beta1 * (1 - 0.5 * 0.96 ** (n * MOMENTUM_DECAY)) for n in (t, t + 1))
-    product = state["mu_product"] = float(state.get("mu_product", 1.0)) * mu
-    g = g + decay * p
-    m, v = _moments(g, state, spec)
-    root = (v / (1 - beta2**t)).sqrt() + spec.eps
-    return p - lr * (1 - mu) / (1 - product) * (g / root) - lr * mu_next / (1 - product * mu_next) * (m / root)
 
 
 def _rmsprop(p: Tensor, g: Tensor, state: State, lr: float, decay: float, spec: OptimizerSpec) -> Tensor:
@@ -97,7 +85,6 @@ def _adafactor(p: Tensor, g: Tensor, state: State, lr: float, decay: float, spec
 UPDATES: Mapping[str, Update] = {
     "adamw": _adamw,
     "adamax": _adamax,
-    "nadam": _nadam,
     "rmsprop": _rmsprop,
     "rprop": _rprop,
     "asgd": _asgd,

@@ -1,0 +1,95 @@
+"""What the live model is made of, and what it does once that is mended: so a wrong setting or weight is told from wrong
+code.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from align.record import Record, RecordWriter
+from align.session import Session
+
+_SYNONYMS = {"epsilon": "eps", "axis": "dim"}  # Paddle's word: torch's
+_WORDS = {"none": False, "tanh": True}  # torch's words for `approximate`: Paddle's
+
+
+def own(session: Session, dtype: str, out: str) -> None:
+    """Write the model's parameters as they stand, in the torch layout, to the record `out`."""
+    with session.in_dtype(dtype), RecordWriter(out) as writer:
+        for name, tensor in session.backend.parameters(session.model):
+            writer.add(name, session.to_torch(name)[1](session.backend.to_numpy(tensor)))
+
+
+def attributes(session: Session) -> dict[str, dict[str, Any]]:
+    """The plain attributes of every module: numbers, words and lists of them, in torch's words on both sides."""
+    return {name: _attributes(module) for name, module in session.backend.modules(session.model)}
+
+
+def replay(
+    session: Session, attributes: Mapping[str, Mapping[str, Any]], weights: str, **arguments: Any
+) -> dict[str, Any]:
+    """`Session.replay` of the model with `attributes` of modules set and the parameters in the record `weights` loaded
+    (torch layout); afterwards the model is as before.
+    """
+    with session.in_dtype(arguments["dtype"]), _set(session, attributes), _loaded(session, Record(weights)):
+        return session.replay(**arguments)
+
+
+def _attributes(module: Any) -> dict[str, Any]:
+    known = {_common(name): _plain(value) for name, value in vars(module).items()}
+    return {name: value for name, value in known.items() if value is not None and name != "training"}
+
+
+def _common(name: str) -> str:
+    name = name.lstrip("_")
+    return _SYNONYMS.get(name, name)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (tuple, list)):
+        items = [_plain(item) for item in value]
+        return items if items and None not in items else None
+    if isinstance(value, str):
+        return _WORDS.get(value, value)
+    return value if isinstance(value, (bool, int, float)) else None
+
+
+@contextmanager
+def _set(session: Session, changes: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
+    modules = dict(session.backend.modules(session.model))
+    before = [
+        (module, name, value)
+        for module, values in ((modules[path], values) for path, values in changes.items())
+        for name, value in vars(module).items()
+        if _common(name) in values
+    ]
+    for path, values in changes.items():
+        for module, name, old in before:
+            if module is modules[path]:
+                setattr(module, name, _spelled_like(old, values[_common(name)]))
+    try:
+        yield
+    finally:
+        for module, name, old in before:
+            setattr(module, name, old)
+
+
+def _spelled_like(old: Any, value: Any) -> Any:
+    """The other side's value as this side writes it."""
+    if isinstance(old, str) and isinstance(value, bool):
+        return next(word for word, meaning in _WORDS.items() if meaning == value)
+    return tuple(value) if isinstance(old, tuple) else value
+
+
+@contextmanager
+def _loaded(session: Session, weights: Record) -> Iterator[None]:
+    backend, before = session.backend, []
+    for name, tensor in backend.parameters(session.model):
+        if name in weights:
+            before.append((tensor, backend.to_numpy(tensor).copy()))
+            backend.set_value(tensor, session.to_torch(name)[1](weights[name]).astype(before[-1][1].dtype))
+    try:
+        yield
+    finally:
+        for tensor, old in reversed(before):  # a tied tensor stands here twice
+            backend.set_value(tensor, old)

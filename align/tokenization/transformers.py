@@ -1,0 +1,19 @@
+"""transformers' tokenisers, in Python ("slow") and in Rust ("fast")."""
+
+import warnings
+
+from align.tokenization import PackageTokenizer, Recipe, class_of
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import transformers
+
+
+def tokenizers(recipe: Recipe) -> dict[str, PackageTokenizer]:
+    """The tokenisers of an architecture by name. Offsets come from the fast one only."""
+    transformers.logging.set_verbosity_error()
+    built = {}
+    for name, suffix, fast in (("slow", "Tokenizer", False), ("fast", "TokenizerFast", True)):
+        kind = class_of(transformers, recipe.model, suffix)
+        built[name] = PackageTokenizer(kind(str(recipe.vocabulary), **recipe.options), offsets=fast)
+    return built
