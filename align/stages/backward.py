@@ -18,6 +18,7 @@ from align.blame import Finding
 from align.contributions import contributions, lacking
 from align.diagnose import diagnose, excuse_rewrites
 from align.edges import ROOT, inside, module_of
+from align.explain.gather import explained
 from align.explain.gradients import explain_gradient
 from align.gradient_verdict import PARAMETER, class_sums, finding_of, first_stop, judge_gradients
 from align.stage import StageReport
@@ -54,16 +55,19 @@ def _judge_probe(
         trial.record()
         native = _insides(trial, rewritten)
         replay, noise = trial.replay(native)
-    values = diagnose(trial.of_values(), replay, noise, _is_wrong, native=native)
+    ahead = trial.of_values()
+    values = diagnose(ahead, replay, noise, _is_wrong, native=native)
+    if values:
+        values = explained(ahead, values, trial.weights(weights))
     verdicts = [*judge_gradients(replay, probe), *class_sums(trial.gradients, pair.descriptions["torch"], probe)]
     structure = [*sharing(pair.descriptions), *frozen(pair.descriptions)]
-    explained = {name for fact in structure for name in fact.concerned}
-    failing = [v for v in verdicts if not v.passed and v.name not in explained]
+    concerned = {name for fact in structure for name in fact.concerned}
+    failing = [v for v in verdicts if not v.passed and v.name not in concerned]
     harmless, notes = _harmless(failing, rewritten)
     islands, island_notes = _islands(pair, probe, judge(replay, noise, probe), failing, native)
     failing = [v for v in failing if v not in harmless and v not in islands]
     gradients = [finding_of(v, replay) for v in failing]
-    gradients = first_stop(failing, replay) + _explained(trial, gradients, pair.descriptions["torch"]["tied"])
+    gradients = first_stop(failing, replay) + _with_causes(trial, gradients, pair.descriptions["torch"]["tied"])
     blame = [*map(_in_training_mode, values), *(fact.finding for fact in structure), *gradients]
     first: dict[str, Finding] = {}
     for finding in blame:
@@ -124,7 +128,7 @@ def _islands(
     return found, [f"{m}: gradients computed in float32 inside the float64 run (a float32 island)" for m in named]
 
 
-def _explained(trial: Trial, found: Sequence[Finding], tied: Mapping[str, str]) -> list[Finding]:
+def _with_causes(trial: Trial, found: Sequence[Finding], tied: Mapping[str, str]) -> list[Finding]:
     """The findings, the first few with their causes; a part that a shared parameter lacks is its module's fault."""
     first, rest = found[:_EXPLAINED], found[_EXPLAINED:]
     own = trial.actual_gradients([finding.edge for finding in first]) if first else {}
