@@ -67,7 +67,7 @@ def _show_stage(stage: StageReport, console: Console, verbose: bool) -> None:
         )
         if "explanation" in finding.evidence:
             console.print(f"    {escape(_cause(finding.evidence['explanation']))}", highlight=False, soft_wrap=True)
-    if stage.blame:
+    if stage.blame and any(verdict.kind in ("input", "gradient") for verdict in stage.verdicts):
         console.print(
             "    Look at the first: its inputs were the reference's own, so the fault is in its code or weights."
         )

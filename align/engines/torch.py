@@ -72,7 +72,7 @@ class TorchEngine:
     def set_gradients(self, gradients: Mapping[str, np.ndarray | None]) -> None:
         for name, gradient in gradients.items():
             parameter = self.parameters[name]
-            parameter.grad = None if gradient is None else torch.tensor(gradient, dtype=parameter.dtype)
+            parameter.grad = None if gradient is None else _like(parameter, gradient)
 
     def clip(self) -> float:
         limit = float("inf") if self.spec.clip_norm is None else self.spec.clip_norm
@@ -109,7 +109,8 @@ class TorchEngine:
         for name, entries in state.items():
             parameter = self.parameters[name]
             self.optimizer.state[parameter] = {
-                key: torch.tensor(value, dtype=parameter.dtype) for key, value in entries.items()
+                key: torch.tensor(float(value)) if key == "step" else _like(parameter, value)
+                for key, value in entries.items()
             }
 
     def clear(self) -> None:
@@ -128,6 +129,10 @@ class TorchEngine:
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
     return tensor.detach().cpu().numpy().copy()
+
+
+def _like(parameter: torch.Tensor, value: np.ndarray) -> torch.Tensor:
+    return torch.tensor(value, dtype=parameter.dtype, device=parameter.device)
 
 
 def _state(key: str, value: torch.Tensor) -> np.ndarray:

@@ -52,8 +52,9 @@ class Trace:
         """The clipped gradient."""
         return self.record.get(f"{update}/gradient/{name}")
 
-    def parameter(self, update: int, name: str) -> np.ndarray:
-        return self.record[f"{update}/parameter/{name}"]
+    def parameter(self, update: int, name: str) -> np.ndarray | None:
+        """The parameter after the update; None if this side has none of its shape."""
+        return self.record.get(f"{update}/parameter/{name}")
 
     @cached_property
     def _states(self) -> dict[tuple[int, str], dict[str, Any]]:
@@ -88,15 +89,16 @@ def cases(setting: Setting, reference: Trace, side: Trace) -> Iterator[Case]:
     """Every update of every parameter on one side, from the reference's parameters, state and clipped gradients."""
     for update in range(len(setting.rates)):
         for name in setting.names:
-            if f"{update}/parameter/{name}" not in side.record:
-                continue
-            yield Case(
-                name,
-                reference.parameter(update - 1, name) if update else setting.inputs[f"parameter/{name}"],
-                reference.state(update - 1, name) if update else {},
-                reference.gradient(update, name),
-                side.rates[update][name],
-                setting.decay[name],
-                side.parameter(update, name),
-                side.state(update, name),
-            )
+            before = reference.parameter(update - 1, name) if update else setting.inputs[f"parameter/{name}"]
+            after = side.parameter(update, name)
+            if before is not None and after is not None:
+                yield Case(
+                    name,
+                    before,
+                    reference.state(update - 1, name) if update else {},
+                    reference.gradient(update, name),
+                    side.rates[update][name],
+                    setting.decay[name],
+                    after,
+                    side.state(update, name),
+                )

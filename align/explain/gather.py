@@ -8,6 +8,7 @@ import numpy as np
 from align.blame import Finding
 from align.edges import ROOT, call_of, is_change, is_input, module_of
 from align.explain import Explanation, explain
+from align.explain.asking import ask_the_reference
 from align.explain.evidence import Arrays, Evidence, Repair
 from align.explain.repairs import repairs
 from align.record import Record
@@ -24,6 +25,8 @@ def explained(trial: Trial, found: Sequence[Finding], weights: Record) -> list[F
     with trial.pair.steps.step(f"{trial.probe}: looking for the cause"):
         evidence = gather(trial, found[:_EXPLAINED], weights)
         causes = {finding: explain(known) for finding, known in evidence.items()}
+    for finding, known in evidence.items():
+        causes[finding] = causes[finding] or ask_the_reference(trial, known)
     return [_with(finding, causes.get(finding)) for finding in found]
 
 

@@ -1,13 +1,18 @@
-"""What the live model is made of, and what it does once that is mended: so a wrong setting or weight is told from wrong
-code.
+"""What the live model is made of, and what it does once that is mended, or is given something else: so a wrong setting,
+weight or input is told from wrong code.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
+import numpy as np
+
+from align.capture import ModelError, run
+from align.edges import module_of
 from align.record import Record, RecordWriter
 from align.session import Session
+from align.sinks import Passage
 
 _SYNONYMS = {"epsilon": "eps", "axis": "dim"}  # Paddle's word: torch's
 _WORDS = {"none": False, "tanh": True}  # torch's words for `approximate`: Paddle's
@@ -33,6 +38,44 @@ def replay(
     """
     with session.in_dtype(arguments["dtype"]), _set(session, attributes), _loaded(session, Record(weights)):
         return session.replay(**arguments)
+
+
+def what_if(session: Session, batch: str, dtype: str, edge: str, given: str, out: str) -> None:
+    """Run the model once for each set of substitutes in the record `given`, where "NUMBER EDGE" names one, and write
+    what then passes `edge` to the record `out`, as "NUMBER". A set that makes the model raise leaves nothing.
+    """
+    sets: dict[str, dict[str, np.ndarray]] = {}
+    for name, value in Record(given).items():
+        number, _, place = name.partition(" ")
+        sets.setdefault(number, {})[place] = value
+    inputs = {name: v.astype(dtype) if v.dtype.kind == "f" else v for name, v in Record(batch).items()}
+    with session.in_dtype(dtype) as model, RecordWriter(out) as writer:
+        session.backend.set_training(model, False)
+        others = frozenset(name for name, _ in session.backend.modules(model) if name != module_of(edge))
+        for number, substitutes in sets.items():
+            sink = _Substituting(substitutes, edge)
+            with suppress(ModelError):
+                run(session.backend, model, inputs, sink, native=others)
+            if sink.seen is not None:
+                writer.add(number, sink.seen)
+
+
+class _Reached(Exception):  # noqa: N818 — no error
+    """The edge that was asked for has been seen."""
+
+
+class _Substituting:
+    """Puts given values in the place of others until one edge is reached, and keeps what passes there."""
+
+    def __init__(self, substitutes: Mapping[str, np.ndarray], last: str) -> None:
+        self._substitutes, self._last = substitutes, last
+        self.seen: np.ndarray | None = None
+
+    def pass_edge(self, passage: Passage) -> np.ndarray | None:
+        if passage.edge == self._last:
+            self.seen = passage.array.copy()
+            raise _Reached
+        return self._substitutes.get(passage.edge)
 
 
 def _attributes(module: Any) -> dict[str, Any]:

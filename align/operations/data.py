@@ -27,7 +27,7 @@ def encode(session: Session, requests: str, out: str) -> dict[str, str]:
                 built[recipe.folder] = build(recipe)
             answers.append({name: _answer(tokenizer, request) for name, tokenizer in built[recipe.folder].items()})
     except ImportError as error:
-        return {"missing": error.name or str(error)}
+        return {"missing": error.name or str(error).strip().splitlines()[0]}
     Path(out).write_text(json.dumps(answers), encoding="utf-8")
     return {}
 

@@ -79,7 +79,7 @@ def _used(session: Session, engine: Engine, schedule: Schedule, lr: float) -> li
 
 
 class _Values:
-    """The parameters of a record, by torch's names and in its layout, at the engine's."""
+    """The parameters of a record, by torch's names and in its layout, at those of the engine that have their shape."""
 
     def __init__(self, session: Session, engine: Engine, given: Record) -> None:
         self._backend = session.backend
@@ -88,7 +88,8 @@ class _Values:
         self._chosen = {
             torch_name: (name, view)
             for name, (torch_name, view) in self._views.items()
-            if _parameter(torch_name) in given
+            if (key := _parameter(torch_name)) in given
+            and view(given[key]).shape == tuple(engine.parameters[name].shape)
         }
 
     def torch_name(self, name: str) -> str:

@@ -45,6 +45,7 @@ def run(
     masks = SharedMasks(seed, dropout, common)
     with session.in_dtype(dtype, perturb) as model, shared_dropout(backend, model, masks):
         backend.set_training(model, True)
+        backend.clear_gradients(model)
         passes = iter(range(1 << 62))
 
         def loss(batch: Mapping[str, np.ndarray]) -> Any:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from align import registry
 from align.blame import Finding
 from align.compare import judge_case
 from align.errors import CannotCompareError
@@ -56,7 +57,7 @@ def _tried(outcome: Outcome, mutation: Mutation, all_stages: bool) -> Outcome:
         seen = visible(outcome.model, outcome.side, mutation)
     if seen is None:
         return replace(outcome, status=SKIPPED, why=f"changes nothing that the {outcome.side} model returns")
-    outcome = replace(outcome, circumstances=_given(seen))
+    outcome = replace(outcome, circumstances=_given(outcome.model, seen))
     try:
         report = _report(outcome, seen, tuple(STAGES) if all_stages else (seen.stage,))
     except CannotCompareError as refusal:
@@ -64,9 +65,11 @@ def _tried(outcome: Outcome, mutation: Mutation, all_stages: bool) -> Outcome:
     return _read(outcome, mutation, report)
 
 
-def _given(mutation: Mutation) -> dict[str, Any]:
+def _given(model: str, mutation: Mutation) -> dict[str, Any]:
     """What is not as usual in the comparison that a bug asks for."""
-    return {**({"task": mutation.task} if mutation.task else {}), **mutation.case, **mutation.config}
+    usual = next(iter(registry.architecture(model).tasks))
+    task = {"task": mutation.task} if mutation.task not in (None, usual) else {}
+    return {**task, **mutation.case, **mutation.config}
 
 
 def _report(outcome: Outcome, mutation: Mutation, stages: tuple[str, ...]) -> Report:

@@ -14,7 +14,7 @@ from typing import Any
 from align.client import InProcessClient, Pending
 
 REMEMBERED = ("record", "replay")
-CAPACITY = 256  # passes
+CAPACITY = 96  # passes
 
 
 class Memory:

@@ -3,9 +3,11 @@
 import importlib
 import multiprocessing
 import os
+import tempfile
 import time
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
@@ -27,18 +29,23 @@ class JobError(Exception):
 
 
 class Pool:
-    """A context in which jobs run; each worker has one thread of each numerical library."""
+    """A context in which jobs run; each worker has one thread of each numerical library.
+
+    Temporary files of the workers are gone at its end, however those ended.
+    """
 
     def __init__(self, count: int) -> None:
         self._count = count
         self._workers: list[_Worker] = []
 
     def __enter__(self) -> "Pool":
+        self._folder = tempfile.TemporaryDirectory(prefix="plumbline-")
         return self
 
     def __exit__(self, *exception: object) -> None:
         for worker in self._workers:
             worker.end()
+        self._folder.cleanup()
 
     def run(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Any]]:
         """The number of each job and its result, or the JobError that came instead, as they are done."""
@@ -60,15 +67,15 @@ class Pool:
     def _start(self, wanted: int) -> None:
         idle = sum(worker.job is None for worker in self._workers)
         for _ in range(min(wanted - idle, self._count - len(self._workers))):
-            self._workers.append(_Worker())
+            self._workers.append(_Worker(self._folder.name))
 
 
 class _Worker:
-    def __init__(self) -> None:
+    def __init__(self, folder: str) -> None:
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
-        with _environment(OMP_NUM_THREADS="1", GLOG_minloglevel="3"):
+        with _environment(OMP_NUM_THREADS="1", GLOG_minloglevel="3", TMPDIR=folder):
             self._process.start()
         theirs.close()
         self.job: int | None = None
@@ -105,18 +112,15 @@ class _Worker:
         self.pipe.close()
 
 
-class _environment:  # noqa: N801 — a context manager in the manner of a function
+@contextmanager
+def _environment(**values: str) -> Iterator[None]:
     """Variables that a child process is started with."""
-
-    def __init__(self, **values: str) -> None:
-        self._values = values
-
-    def __enter__(self) -> None:
-        self._before = {name: os.environ.get(name) for name in self._values}
-        os.environ.update(self._values)
-
-    def __exit__(self, *exception: object) -> None:
-        for name, value in self._before.items():
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
             if value is None:
                 del os.environ[name]
             else:

@@ -80,15 +80,14 @@ def set_attributes(session: Session, name: str, **values: Any) -> None:
 def change_weights(session: Session, alter: Callable[[Weights], None]) -> None:
     """Have `alter` change weights in place, each time that they are loaded.
 
-    It sees them in the torch layout on either side.
+    It sees them in the torch layout on either side, a tensor of several names under the first of them only.
     """
     load = session.load
 
     def changed(clean: Callable[[], Iterable[tuple[str, np.ndarray]]]) -> Iterable[tuple[str, np.ndarray]]:
-        turned = {
-            f"{name}.weight" for name, m in session.backend.modules(session.model) if session.backend.is_transposed(m)
-        }
-        weights = {name: np.array(value.T if name in turned else value) for name, value in clean()}
+        own, backend = session.owned(), session.backend
+        turned = {f"{name}.weight" for name, m in backend.modules(session.model) if backend.is_transposed(m)}
+        weights = {name: np.array(value.T if name in turned else value) for name, value in clean() if name in own}
         before = {name: value.shape for name, value in weights.items()}
         alter(weights)
         assert {name: value.shape for name, value in weights.items()} == before

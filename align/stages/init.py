@@ -54,7 +54,8 @@ class Findings:
     ) -> None:
         """Blame the module that holds a parameter, or another; what is wrong with one parameter is told together."""
         module = module or owner(name)
-        found = Finding(module, f"{name}: {why}", name, {**evidence, **_explained(explanation)})
+        leaf = name.removeprefix(f"{module}.")
+        found = Finding(module, f"{leaf}: {why}", name, {**evidence, **_explained(explanation)})
         before = self.found.setdefault(module, found)
         if before is not found and before.edge == name and why not in before.why:
             told = before.evidence.get("explanation", {}).get("text", "")

@@ -30,6 +30,7 @@ from align.engines.probe import choose, write_inputs
 from align.engines.schedules import Schedule
 from align.engines.spec import PRESETS, OptimizerSpec, preset, single
 from align.engines.trace import Setting, Trace
+from align.errors import NotApplicableError
 from align.record import Record
 from align.stage import StageReport
 from align.stages import Subject
@@ -49,7 +50,7 @@ _LENGTH, _PEAK = 100, 3.1e-4
 SCHEDULES: Mapping[str, Schedule] = {
     "constant": Schedule("constant", _LENGTH, warmup=10),
     "linear": Schedule("linear", _LENGTH, warmup=10),
-    "linear, warm-up by ratio": Schedule("linear", _LENGTH, warmup=0.055),
+    "linear by ratio": Schedule("linear", _LENGTH, warmup=0.055),
     "linear without warm-up": Schedule("linear", _LENGTH),
     "cosine": Schedule("cosine", _LENGTH, warmup=10),
     "polynomial": Schedule("polynomial", _LENGTH, warmup=10, end=0.01, power=2.0),
@@ -61,12 +62,15 @@ def run(subject: Subject) -> StageReport:
     """Judge one optimizer, or the whole zoo, and the schedules.
 
     Raises:
+        NotApplicableError: the model has no parameter that is trained.
         CannotCompareError: an unknown optimizer.
     """
     started = time.perf_counter()
     name = subject.options.optimizer
     zoo = {name: preset(name)} if name else PRESETS
     bench = _Bench.of(subject)
+    if not bench.trained:
+        raise NotApplicableError("the model has no parameter that is trained: there is nothing to step")
     judged = [bench.judge(name, spec) for name, spec in zoo.items()]
     judged += _judge_schedules(subject.pair)
     notes = []
@@ -143,6 +147,11 @@ def _verdicts(name: str, setting: Setting, expected: Trace, actual: Trace) -> It
             found = Difference("missing", (), "float64", detail=f"only the {side} model trains {alone}")
             yield Verdict(f"{name}: {alone}", "update 0", "trained parameters", name, found, 0.0, 0.0)
     both = [parameter for parameter in trained["torch"] if parameter in trained["paddle"]]
+    compared = [parameter for parameter in setting.names if parameter in both]
+    for other in [parameter for parameter in compared if actual.parameter(0, parameter) is None]:
+        found = Difference("shape", (), "float64", detail="the paddle model's has another shape")
+        yield Verdict(f"{name}: {other}", "update 0", "trained parameters", name, found, 0.0, 0.0)
+        compared.remove(other)
     count = range(len(setting.rates))
 
     def worst(what: str, kind: str, limit: float, read: Callable[[Trace, int], np.ndarray | None]) -> Verdict:
@@ -155,7 +164,6 @@ def _verdicts(name: str, setting: Setting, expected: Trace, actual: Trace) -> It
     sizes = {parameter: setting.inputs[f"parameter/{parameter}"].size for parameter in setting.names}
     clipped = _summed(sum(sizes.values()))
     yield worst("gradient norm", "clip", clipped, lambda side, k: np.array(side.norms[k]))
-    compared = [parameter for parameter in setting.names if parameter in both]
     for parameter in compared:
         yield worst(f"clipped gradient of {parameter}", "clip", clipped, partial(_gradient, parameter))
     for parameter in compared:
@@ -178,7 +186,7 @@ def _state(name: str, key: str, side: Trace, update: int) -> np.ndarray | None:
     return side.state(update, name).get(key)
 
 
-def _parameter(name: str, side: Trace, update: int) -> np.ndarray:
+def _parameter(name: str, side: Trace, update: int) -> np.ndarray | None:
     return side.parameter(update, name)
 
 
@@ -264,11 +272,11 @@ def _over_time(name: str, expected: np.ndarray, actual: np.ndarray) -> Verdict:
 
 
 def _merge(found: Sequence[Finding]) -> list[Finding]:
-    """One finding for what has one explanation: the first, with the names of the others."""
+    """One finding for what has one explanation, or the very same numbers: the first, with the names of the others."""
     merged: dict[tuple[str, str], list[Finding]] = {}
     for finding in found:
         quantity = finding.module.partition(": ")[2]
-        text = finding.evidence.get("explanation", {}).get("text", finding.module)
+        text = finding.evidence.get("explanation", {}).get("text", finding.why)
         merged.setdefault((quantity, text), []).append(finding)
     return [_with_others(group) for group in merged.values()]
 

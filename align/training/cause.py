@@ -20,7 +20,7 @@ def cause_of(expected: Values, actual: Values, update: int) -> str | None:
 def _gradients_scaled(expected: Values, actual: Values, update: int) -> str | None:
     e, a = expected["gradients"][update], actual["gradients"][update]
     factor = _factor(e, a)
-    return None if factor is None else f"all gradients are {factor:.6g} times torch's: the loss is scaled"
+    return None if factor is None else f"all of paddle's gradients are {factor:.6g} times torch's: the loss is scaled"
 
 
 def _gradients_kept(expected: Values, actual: Values, update: int) -> str | None:
@@ -29,7 +29,7 @@ def _gradients_kept(expected: Values, actual: Values, update: int) -> str | None
     extra = actual["gradients"][update] - expected["gradients"][update]
     factor = _factor(actual["gradients"][update - 1], extra, same=True)
     clipped = "" if factor is None or abs(factor - 1) < _EXACT else f" (times {factor:.6g}, as clipping left them)"
-    return None if factor is None else f"the gradients of update {update - 1} were not cleared{clipped}"
+    return None if factor is None else f"paddle did not clear the gradients of update {update - 1}{clipped}"
 
 
 def _rate_shifted(expected: Values, actual: Values, update: int) -> str | None:
@@ -39,11 +39,12 @@ def _rate_shifted(expected: Values, actual: Values, update: int) -> str | None:
     for shift in (-2, -1, 1, 2):
         ours = np.arange(max(0, -shift), min(len(e), len(e) - shift))
         if len(ours) > 2 and np.allclose(a[ours], e[ours + shift], rtol=1e-6, atol=0) and np.ptp(e) > 0:
-            return f"the schedule is {abs(shift)} update{'s' * (abs(shift) > 1)} {'ahead' if shift > 0 else 'late'}"
+            place = "ahead of" if shift > 0 else "behind"
+            return f"paddle's schedule is {abs(shift)} update{'s' * (abs(shift) > 1)} {place} torch's"
     if np.ptp(a) == 0 and np.ptp(e) > 0:
-        return f"the learning rate stays at {a[0]:.6g}: the schedule is not stepped"
+        return f"paddle's learning rate stays at {a[0]:.6g}: the schedule is not stepped"
     factor = _factor(e, a)
-    return None if factor is None else f"the learning rate is {factor:.6g} times torch's"
+    return None if factor is None else f"paddle's learning rate is {factor:.6g} times torch's"
 
 
 def _not_trained(expected: Values, actual: Values, update: int) -> str | None:
@@ -51,7 +52,7 @@ def _not_trained(expected: Values, actual: Values, update: int) -> str | None:
         return None
     moved = np.abs(np.diff(actual["weights"][: update + 1], axis=0)).max()
     should = np.abs(np.diff(expected["weights"][: update + 1], axis=0)).max()
-    return "the parameters do not move at all: no update reaches them" if moved == 0 < should else None
+    return "paddle's parameters do not move at all: no update reaches them" if moved == 0 < should else None
 
 
 _LAWS: tuple[Callable[[Values, Values, int], str | None], ...] = (

@@ -96,7 +96,8 @@ def _hypotheses(setting: Setting, failing: Mapping[Case, float]) -> Iterator[Hyp
     yield from _decay_filters(setting)
     yield from _forms(setting.spec)
     yield from _toggled_decay(setting, list(failing))
-    shown = [case for case, error in failing.items() if _SHOWN * max(failing.values()) < error < np.inf]
+    finite = {case: error for case, error in failing.items() if np.isfinite(error)}
+    shown = [case for case, error in finite.items() if error > _SHOWN * max(finite.values())]
     if not shown:
         return
     probe = Probe.of(min(shown, key=lambda case: case.before.size), Hypothesis("", setting.spec))

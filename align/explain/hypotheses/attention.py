@@ -64,7 +64,7 @@ def find_scores(evidence: Evidence, value: np.ndarray) -> Scores | None:
             for k in [x for x in states if x.shape[1] == K and x.shape[2] == q.shape[2] and x is not q]:
                 product = np.where(ordinary, Scores(q, k, H, 1.0, mask).product(), 0.0)
                 scale = float((product * rest).sum() / ((product**2).sum() or 1.0))
-                if np.abs(scale * product - rest).max() <= _MATCH * np.abs(rest).max():
+                if scale and np.abs(scale * product - rest).max() <= _MATCH * np.abs(rest).max():
                     return Scores(q, k, H, _exact(scale, q.shape[2] // H), mask)
     return None
 

@@ -28,7 +28,7 @@ def dropout(evidence: Evidence) -> Iterator[Candidate]:
     text = f"{share:.1%} of the values are zero" + ("" if axis is None else f", by whole slices of axis {axis}")
     predicted = np.where(lost, 0.0, expected * factor)
     if factor > 1 + 1e-6:
-        yield Candidate(f"dropout is active: {text}, and the others are taken {brief(factor)} times", predicted, 1)
+        yield Candidate(f"dropout: {text} that are not in torch, the others taken {brief(factor)} times", predicted, 1)
     else:
         yield Candidate(f"{text}, the others as they should be", predicted, 1)
 

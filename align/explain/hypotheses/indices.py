@@ -11,6 +11,7 @@ from align.explain.numbers import brief
 
 _MOST_CHANGED = 3  # values of which it is said what has become of them
 _IGNORED = -100
+_TRIPLES = 8  # statements of which three are combined
 _CONSTANTS = 4  # values of a tensor, the smallest, that statements are made of
 _MANY = 16  # values that a tensor must have to be recognised at few places
 
@@ -127,11 +128,20 @@ def _predicates(evidence: Evidence) -> Iterator[Candidate]:
     for text, value in truths.items():
         yield Candidate(f"it is true where {text}", value.astype(kind))
         yield Candidate(f"it is true unless {text}", (~value).astype(kind))
-    for (one, a), (other, b) in itertools.combinations(truths.items(), 2):
-        yield Candidate(f"it is true where {one} and {other}", (a & b).astype(kind))
-        yield Candidate(f"it is true where {one} or {other}", (a | b).astype(kind))
-        yield Candidate(f"it is true where {one} and not {other}", (a & ~b).astype(kind))
-        yield Candidate(f"it is true where {other} and not {one}", (b & ~a).astype(kind))
+    for text, value in _combined(truths):
+        yield Candidate(f"it is true where {text}", value.astype(kind))
+
+
+def _combined(truths: dict[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    """Two statements or their opposites, and three of them of which one is true."""
+    signed = [[(text, value), (f"not {text}", ~value)] for text, value in truths.items()]
+    for one, other in itertools.combinations(signed, 2):
+        for (text, a), (more, b) in itertools.product(one, other):
+            yield f"{text} and {more}", a & b
+            yield f"{text} or {more}", a | b
+    for three in itertools.combinations(signed, 3) if len(signed) <= _TRIPLES else ():
+        for (text, a), (more, b), (most, c) in itertools.product(*three):
+            yield f"{text} or {more} or {most}", a | b | c
 
 
 def _chosen(evidence: Evidence) -> Iterator[Candidate]:

@@ -20,6 +20,7 @@ _SEQUENCES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "the sequence as it is": lambda x: x,
     "the first token apart and the last dropped": lambda x: np.concatenate([x[:, :1], x[:, :-1]], 1),
     "the first token apart": lambda x: np.concatenate([x[:, :1], x], 1),
+    "the last token apart and put first": lambda x: np.concatenate([x[:, -1:], x[:, :-1]], 1),
     "the first token apart, at the end, and the last dropped": lambda x: np.concatenate([x[:, :-1], x[:, :1]], 1),
 }
 _WIDTHS = (2, 3, 4)

@@ -66,14 +66,13 @@ def _tensors(evidence: Evidence, shape: tuple[int, ...]) -> dict[str, np.ndarray
 def _scores_of_biases(evidence: Evidence, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
     """What a bias (H, d) adds to attention scores (B, H, Q, K): its product with the states of keys or queries."""
     B, H, Q, K = shape
-    found = {}
-    for bias, weights in evidence.parameters.items():
-        for name, states in evidence.floats.items():
-            if weights.ndim == 2 and weights.shape[0] == H and states.shape[:1] == (B,) and states.ndim >= 3:
-                if states.shape[1] in (Q, K) and states.size == B * states.shape[1] * weights.size:
-                    product = np.einsum("hd,bkhd->bhk", weights, states.reshape(B, -1, *weights.shape))
-                    of = f"{bias} · {evidence.name(name)}"
-                    found |= {of: product[:, :, None]} if states.shape[1] == K else {of: product[..., None]}
+    found: dict[str, np.ndarray] = {}
+    biases = {name: value for name, value in evidence.parameters.items() if value.ndim == 2 and len(value) == H}
+    for (bias, weights), (name, states) in itertools.product(biases.items(), evidence.floats.items()):
+        length = states.shape[1] if states.ndim > 2 and len(states) == B else 0
+        if length in (Q, K) and states.size == B * length * weights.size:
+            product = np.einsum("hd,bkhd->bhk", weights, states.reshape(B, length, *weights.shape))
+            found[f"{bias} · {evidence.name(name)}"] = product[:, :, None] if length == K else product[..., None]
     return found
 
 

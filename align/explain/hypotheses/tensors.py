@@ -41,7 +41,8 @@ def _skipped(evidence: Evidence, value: np.ndarray) -> str:
 def parts(evidence: Evidence) -> Iterator[Candidate]:
     """One index, or the mean, largest, smallest or sum, along one axis of a recorded tensor."""
     actual = evidence.actual
-    for name, value in evidence.at_hand.items():
+    for name, recorded in evidence.at_hand.items():
+        value = _unflattened(recorded, actual.shape)
         if value.ndim != actual.ndim + 1 or not actual.size:
             continue
         for axis in [a for a in range(value.ndim) if value.shape[:a] + value.shape[a + 1 :] == actual.shape]:
@@ -56,6 +57,13 @@ def parts(evidence: Evidence) -> Iterator[Candidate]:
                 for text, summary in _SUMMARIES.items():
                     yield Candidate(f"{text} over {over} {rest}", summary(value, axis=axis))
                 yield from _mean_of_tokens(evidence, value, axis, rest)
+
+
+def _unflattened(value: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """States (B·C, L, D) as (B, C, L, D), where one state for each of B × C texts is due."""
+    if value.ndim == len(shape) == 3 and len(value) == shape[0] * shape[1]:
+        return value.reshape(*shape[:2], *value.shape[1:])
+    return value
 
 
 def _close(value: np.ndarray, actual: np.ndarray, axis: int) -> list[int]:

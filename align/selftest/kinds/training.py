@@ -19,9 +19,9 @@ def mutations(site: Site) -> list[Mutation]:
 
 
 def _gradients(task: str) -> Iterator[Mutation]:
-    yield _engine("TR04", "gradients_not_cleared", "gradients", task, _never("clear"), "not cleared")
+    yield _engine("TR04", "gradients_not_cleared", "gradients", task, _never("clear"), "did not clear")
     yield _engine("TR05", "micro_batches_summed", "gradients", task, _shares(lambda share: 1.0))
-    yield _engine("TR05", "loss_divided_twice", "gradients", task, _shares(lambda share: share / 2), "0.5 times")
+    yield _engine("TR05", "loss_divided_twice", "gradients", task, _shares(lambda share: share / 2), "times torch's")
     yield _engine("LO03", "mean_of_unequal_means", "gradients", task, _shares(lambda share: 0.5))
     yield _engine("TR05", "last_micro_batch_dropped", "gradients", task, _first_only)
 
@@ -34,7 +34,7 @@ def _updates(task: str) -> Iterator[Mutation]:
 
 
 def _rates(task: str) -> Iterator[Mutation]:
-    yield _schedule("LR01", "one_update_late", task, lambda rate: lambda k: rate(k + 1), "update ahead")
+    yield _schedule("LR01", "one_update_late", task, lambda rate: lambda k: rate(k + 1), "update (ahead|behind)")
     yield _schedule("LR02", "schedule_never_stepped", task, lambda rate: lambda k: rate(1), "not stepped")
     yield _schedule("LR05", "stepped_for_each_micro_batch", task, lambda rate: lambda k: rate(2 * k))
     yield _schedule("LR03", "no_warm_up", task, lambda rate: lambda k: max(rate(k), rate(max(k, 2))))

@@ -192,7 +192,7 @@ def bias_not_scaled():
     )
 
 
-@case("^the output of score is added where its input 0 is 0$")
+@case("^the output of score is added, where its input 0 is 0$")
 def added_where_masked():
     free = np.ones((L, L))
     free[0] = free[:, 0] = 0.0
@@ -263,7 +263,7 @@ def pooled_by_maximum():
     return fault(windows.mean(2), windows.max(2), WORDS[:, :6])
 
 
-@case("^dropout is active: .* and the others are taken 1.111 times$")
+@case("^dropout: .* are zero that are not in torch, the others taken 1.111 times$")
 def dropout_active():
     kept = np.random.default_rng(1).random(WORDS.shape) > 0.1
     return fault(WORDS, WORDS * kept / 0.9, WORDS, facts={"p": 0.1})

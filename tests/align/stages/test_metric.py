@@ -52,8 +52,8 @@ def test_clean_pairs_are_green(model, task, config):
 
 @pytest.mark.parametrize(("side", "bug"), BUGS, ids=str)
 def test_every_bug_is_found_and_named(side, bug):
-    with SabotagedClient(side, bug) as bugged:
-        report = judge(with_config(resolve("electra", bug.task), bug.config), **{side: bugged})
+    case = with_config(resolve("electra", bug.task), bug.config)
+    report = judge(case, **{side: SabotagedClient(side, bug)})
     assert not report.passed
     assert report.blame[0].module == bug.blamed, str(report)
     assert side in report.blame[0].why
@@ -73,8 +73,7 @@ def test_other_predictions_blame_the_model(task):
                 value *= -1
 
     bug = Mutation("CV07", "another head", "metric", ROOT, lambda session: change_weights(session, turn))
-    with SabotagedClient("paddle", bug) as bugged:
-        report = judge(resolve("electra", task), paddle=bugged)
+    report = judge(resolve("electra", task), paddle=SabotagedClient("paddle", bug))
     assert report.blame[0].module == ROOT
     assert "predictions" in report.blame[0].why
     assert not any(v.kind == "definition" and not v.passed for v in report.stages[0].verdicts)
@@ -86,8 +85,7 @@ def test_a_model_that_returns_something_else_is_no_parity():
         session.backend.forward = lambda *given: {"scores": forward(*given)["logits"]}
 
     bug = Mutation("FW", "another output", "metric", ROOT, rename)
-    with SabotagedClient("paddle", bug) as bugged:
-        report = judge(resolve("electra", "sequence_classification"), paddle=bugged)
+    report = judge(resolve("electra", "sequence_classification"), paddle=SabotagedClient("paddle", bug))
     assert [finding.module for finding in report.blame] == [ROOT]
     assert "as logits torch returns shape (7, 5), paddle nothing" in report.blame[0].why
 
@@ -105,8 +103,7 @@ def test_near_ties_are_a_note():
 
         session.backend.forward = returned
 
-    with SabotagedClient("paddle", Mutation("NB07", "rounding", "metric", "", jitter)) as bugged:
-        report = judge(case, paddle=bugged)
+    report = judge(case, paddle=SabotagedClient("paddle", Mutation("NB07", "rounding", "metric", "", jitter)))
     assert report.passed, str(report)
 
 

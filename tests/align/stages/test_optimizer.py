@@ -15,6 +15,7 @@ from align.compare import assert_parity, judge_case
 from align.engines import paddle as paddle_engine
 from align.engines.probe import choose, write_inputs
 from align.engines.spec import PRESETS
+from align.errors import NotApplicableError
 from align.progress import Steps
 from align.record import Record
 from align.selftest.kinds.optimizer import mutations
@@ -180,6 +181,18 @@ def test_live_modules_are_stepped_too():
     torch.manual_seed(0)
     report = assert_parity(TorchNet(), PaddleNet(), batch(), stages=("optimizer",))
     assert len(report.stages[0].verdicts) > 500
+
+
+def test_a_parameter_of_another_shape_is_named():
+    port = PaddleNet()
+    port.head = paddle.nn.Linear(port.head.weight.shape[0], 7)
+    with pytest.raises(AssertionError, match=r"sgd: trained parameters: head.weight.*another shape; likewise momentum"):
+        assert_parity(TorchNet(), port, batch(), stages=("optimizer",))
+
+
+def test_a_model_without_parameters_is_refused():
+    with pytest.raises(NotApplicableError, match="no parameter that is trained"):
+        assert_parity(torch.nn.GELU(), paddle.nn.GELU(), {"input": np.ones(3)}, stages=("optimizer",))
 
 
 def test_the_command_line_names_the_nearest_optimizer(capsys):

@@ -64,12 +64,16 @@ def values(gradients=GRADIENTS, weights=WEIGHTS, rates=RATES):
 @pytest.mark.parametrize(
     ("actual", "update", "text"),
     [
-        (values(gradients=0.25 * GRADIENTS), 0, "all gradients are 0.25 times torch's"),
-        (values(gradients=GRADIENTS + np.concatenate([0 * GRADIENTS[:1], GRADIENTS[:-1]])), 1, "not cleared"),
-        (values(rates=np.array([1.0, 2.0, 1.5, 1.0, 0.5])), 0, "the schedule is 1 update ahead"),
-        (values(rates=np.array([0.0, 0.0, 1.0, 2.0, 1.5])), 1, "the schedule is 1 update late"),
+        (values(gradients=0.25 * GRADIENTS), 0, "gradients are 0.25 times torch's"),
+        (
+            values(gradients=GRADIENTS + np.concatenate([0 * GRADIENTS[:1], GRADIENTS[:-1]])),
+            1,
+            "did not clear the gradients of update 0",
+        ),
+        (values(rates=np.array([1.0, 2.0, 1.5, 1.0, 0.5])), 0, "paddle's schedule is 1 update ahead of torch's"),
+        (values(rates=np.array([0.0, 0.0, 1.0, 2.0, 1.5])), 1, "paddle's schedule is 1 update behind torch's"),
         (values(rates=np.full(5, 1.0)), 0, "stays at 1: the schedule is not stepped"),
-        (values(rates=2 * RATES), 1, "the learning rate is 2 times torch's"),
+        (values(rates=2 * RATES), 1, "learning rate is 2 times torch's"),
         (values(weights=np.repeat(WEIGHTS[:1], 5, 0)), 1, "do not move at all"),
     ],
 )
