@@ -61,7 +61,7 @@ def run(subject: Subject) -> StageReport:
         tracks = list(tracks_of(expected, actual, [*controls, *exact]))
         if not tracks[0].horizon(leg):
             raise CannotCompareError(
-                f"torch's own runs do not repeat their first loss in {leg.dtype}: look for random numbers in its forward"
+                f"torch's own runs do not repeat their first loss ({leg.dtype}): look for random numbers in its forward"
             )
         verdicts += [track.verdict(leg) for track in tracks]
         notes += _horizons(tracks, leg)

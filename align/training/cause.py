@@ -26,10 +26,13 @@ def _gradients_scaled(expected: Values, actual: Values, update: int) -> str | No
 def _gradients_kept(expected: Values, actual: Values, update: int) -> str | None:
     if update == 0 or expected["gradients"].shape != actual["gradients"].shape:
         return None
-    extra = actual["gradients"][update] - expected["gradients"][update]
-    factor = _factor(actual["gradients"][update - 1], extra, same=True)
-    clipped = "" if factor is None or abs(factor - 1) < _EXACT else f" (times {factor:.6g}, as clipping left them)"
-    return None if factor is None else f"paddle did not clear the gradients of update {update - 1}{clipped}"
+    torch, paddle = expected["gradients"], actual["gradients"]
+    for side, one, other in (("paddle", paddle, torch), ("torch", torch, paddle)):
+        factor = _factor(one[update - 1], one[update] - other[update], same=True)
+        if factor is not None and factor > 0:
+            clipped = "" if abs(factor - 1) < _EXACT else f" (times {factor:.6g}, as clipping left them)"
+            return f"{side} did not clear the gradients of update {update - 1}{clipped}"
+    return None
 
 
 def _rate_shifted(expected: Values, actual: Values, update: int) -> str | None:

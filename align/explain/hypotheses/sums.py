@@ -170,13 +170,23 @@ def _differences(
     }
     for where, place in places.items():
         local = {name: np.broadcast_to(value, sizes) * place for name, value in tensors.items()}
-        for alone, start in (("", expected), (", and nothing else", np.zeros(()))):
+        for alone in (False, True):
+            start = np.zeros(()) if alone else expected
             rest = actual - start
             found = None if np.any(rest[np.broadcast_to(place == 0, sizes)]) else _find(local, rest)
             if found is not None:
-                text = " and ".join(_added(name, factor, sizes) for name, factor in found.terms.items())
                 fitted = sum(recognise(factor, sizes) is None for factor in found.terms.values())
-                yield Candidate(f"{text}{alone}{where}", start + found.value(local), fitted)
+                text = f"{_all_there_is(found, sizes) if alone else _on_top(found, sizes)}{where}"
+                yield Candidate(text, start + found.value(local), fitted)
+
+
+def _on_top(found: _Sum, sizes: Sequence[int]) -> str:
+    return " and ".join(_added(name, factor, sizes) for name, factor in found.terms.items())
+
+
+def _all_there_is(found: _Sum, sizes: Sequence[int]) -> str:
+    terms = [name if factor == 1 else f"{show(factor, sizes)} times {name}" for name, factor in found.terms.items()]
+    return f"it is nothing but {' + '.join(terms)}"
 
 
 def _masks(evidence: Evidence, shape: tuple[int, ...]) -> dict[str, np.ndarray]:

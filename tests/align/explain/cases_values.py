@@ -201,6 +201,23 @@ def added_where_masked():
     return Evidence("m", "m.softmax:in0", content + score * free, content + score, inputs=inputs, inside=inside)
 
 
+@case("^it is nothing but the output of score, where its input 0 is 1$")
+def nothing_but_the_masked_score():
+    free = np.ones((L, L))
+    free[0] = free[:, 0] = 0.0
+    content, score = normal(B, H, L, L, seed=14), normal(B, H, L, L, seed=15)
+    inputs, inside = {"m:in0": free}, {"m.score:out": score}
+    return Evidence("m", "m.softmax:in0", content + score * free, score * free, inputs=inputs, inside=inside)
+
+
+@case("^r_bias · the output of k is subtracted$")
+def bias_of_all_scores_lost():
+    q, k, bias = normal(B, L, H, 6), normal(B, L, H, 6, seed=2), normal(H, 6, seed=3)
+    content, lost = (np.einsum("bqhd,bkhd->bhqk", x, k) for x in (q + bias, np.broadcast_to(bias, q.shape)))
+    inside = {"m.k:out": k.reshape(B, L, -1)}
+    return Evidence("m", "m.softmax:in0", content, content - lost, inside=inside, parameters={"r_bias": bias})
+
+
 @case("^it is multiplied by its input 0$")
 def multiplied_by_the_mask():
     return fault(WORDS, WORDS * TOKENS[..., None], TOKENS.astype(np.float64))
@@ -210,6 +227,14 @@ def multiplied_by_the_mask():
 def norm_skipped():
     inside = {"m.dense:out": WORDS, "m.norm:in0": WORDS, "m.norm:out": TYPES}
     return Evidence("m", "m:out", TYPES, WORDS, inputs={"m:in0": X}, inside=inside, outputs={"m:out": TYPES})
+
+
+@case("^token 6 .the last. of the output of encoder is passed on instead of token 0$")
+def last_token_of_each_choice():
+    states = normal(B * 3, L, D, seed=22)
+    of_choices = states.reshape(B, 3, L, D)
+    inside = {"m.encoder:out": states}
+    return Evidence("m", "m.classifier:in0", of_choices[:, :, 0], of_choices[:, :, -1], inside=inside)
 
 
 @case("^its output end is returned as it is$")
@@ -233,6 +258,13 @@ def mean_without_padding():
     count = np.maximum(TOKENS.sum(1), 1)[:, None]
     mean = (WORDS * TOKENS[..., None]).sum(1) / count
     return fault(WORDS[:, 0], mean, WORDS, edge="m.classifier:in0", batch={"attention_mask": TOKENS})
+
+
+@case("^it is its input 0, along axis 1 in the order 0s 0 1 2 3 .*right is along axis 1 in the order 0 1 2 3 0s")
+def filled_up_at_the_other_end():
+    zero = np.zeros_like(WORDS[:, :1])
+    x = WORDS[:, :4]
+    return fault(np.concatenate([x, zero, zero], 1), np.concatenate([zero, x, zero], 1)[:, ::1], x)
 
 
 @case("^it has the right numbers in another order: moved by [+]1 along axis 1, around the end$")
