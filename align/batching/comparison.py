@@ -104,13 +104,14 @@ def tokens_to_mask(vocabulary: int, special: Mapping[str, int], seed: int) -> di
 
 
 def judge_masking(ledger: Ledger, side: str, tokens: Arrays, mask_id: int, seed: int, actual: Arrays) -> None:
-    """Judge the masks of one side: by the scheme, and by being the same as ours."""
+    """Judge the masks of one side: by the statistics of the scheme, and by being the same as ours."""
     ids, text, ordinary = tokens["ids"], tokens["text"], tokens["ordinary"]
     for name, scheme in SCHEMES.items():
         expected = mask_tokens(ids, text, mask_id, ordinary, scheme, seed)
         inputs, labels = actual[f"{name}.inputs"], actual[f"{name}.labels"]
+        broken = "; ".join(violations(ids, text, inputs, labels, mask_id, ordinary, scheme))
+        said = f"{side}, {name}'s scheme: {broken}" if broken else ""
+        ledger.exact(f"scheme: {side}", name, "masking", "masking", int(bool(broken)), 1, said)
         other = int(((inputs != expected[0]) | (labels != expected[1])).sum())
-        broken = list(violations(ids, text, inputs, labels, mask_id, ordinary, scheme))
-        why = "; ".join(broken) or "the scheme is kept, but other words are chosen from the same seed"
-        detail = f"{side}, {name}'s scheme: {why}" if other else ""
+        detail = f"{side}, {name}'s scheme: from the same seed other words are chosen or changed" if other else ""
         ledger.exact(f"masking: {side}", name, "masking", "masking", other, ids.size, detail)

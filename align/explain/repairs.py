@@ -66,13 +66,13 @@ def other_attributes(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> 
     """The attributes of one module that both sides have, with other values."""
     differing = sorted(name for name in expected.keys() & actual.keys() if expected[name] != actual[name])
     return [
-        _Change(f"{name} is {_short(actual[name])} instead of {_short(expected[name])}", {name: expected[name]}, {})
-        for name in differing
+        _Change(f"{name} is {_instead(actual[name], expected[name])}", {name: expected[name]}, {}) for name in differing
     ]
 
 
-def _short(value: Any) -> str:
-    return brief(value) if isinstance(value, float) else str(value)
+def _instead(actual: Any, expected: Any) -> str:
+    texts = [brief(value) if isinstance(value, float) else str(value) for value in (actual, expected)]
+    return " instead of ".join(texts if texts[0] != texts[1] else map(repr, (actual, expected)))
 
 
 def _other_parameters(module: str, parameters: Arrays, own: Arrays) -> list[_Change]:

@@ -5,7 +5,9 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-IGNORED = -100  # the label of what no metric counts
+from fake_data.fields import IGNORED
+
+__all__ = ["IGNORED", "Arrays", "Metric", "first_largest", "lead"]
 
 Arrays = Mapping[str, np.ndarray]
 

@@ -133,12 +133,11 @@ def _heard(session: Any, batch: Mapping[str, Any]) -> frozenset[str]:
     from align.capture import run
 
     heard, package = _Heard(), session.backend.models
-    before = sys.getprofile()
     sys.setprofile(_notes_code(heard.names, package))
     try:
         run(session.backend, session.model, batch, heard)
     finally:
-        sys.setprofile(before)
+        sys.setprofile(None)
     return frozenset(heard.names)
 
 

@@ -40,6 +40,7 @@ _DROPOUTS = {
     "unused": ("it drops nothing in training, though its probability is above 0", "it never runs"),
     "silent": ("what it drops in training changes nothing that the model returns", "what it drops is not used"),
 }
+_FEW = 2  # examples on which each dropout is tried
 _PERTURBED_RUNS = (1, 2)
 _SHOWS = 1e-9  # relative: the first inner value that differs by more is where a difference is first seen
 
@@ -146,8 +147,10 @@ class _Side:
         """Nothing is dropped in evaluation; in training every dropout changes what is returned, and nothing else
         does.
         """
+        few = self._examples.take(range(min(self._examples.count, _FEW)))
         with self._steps.step(f"{self._name}: every dropout alone"):
-            told = self._client.submit("dropouts.survey", batch=str(self._batch())).result()
+            path = write_record(self._folder / "few.rec", few.batch)
+            told = self._client.submit("dropouts.survey", batch=str(path)).result()
         wrong = [(module, what) for what in _DROPOUTS for module in told[what]]
         for module in told["asked"]:
             if (module, "silent") not in wrong:

@@ -28,7 +28,7 @@ def run(subject: Subject) -> StageReport:
     results: list[Probe] = []
     for name, weights in subject.weights.items():
         results.append(judge_probe(pair, name, weights, subject.model))
-        if not any(verdict.name == LOSS for verdict in results[-1].verdicts):
+        if not results[-1].found and not any(verdict.name == LOSS for verdict in results[-1].verdicts):
             raise NotApplicableError(
                 f"the model returns no loss for this {_what(subject)}: choose a task that has labels"
             )

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from fnmatch import fnmatchcase
 
 import pytest
 
@@ -10,6 +11,7 @@ from align.client import InProcessClient
 from align.compare import judge_case
 from align.progress import Steps
 from tests.align import bugs_electra, bugs_funnel
+from tests.align.explained import EXPLAINED
 from tests.align.sabotage import Bug, judge, set_attribute, together
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -31,6 +33,8 @@ def test_a_bug_is_red_and_its_module_named_first(architecture, bug):
     assert not report.passed
     assert report.blame[0].module == bug.blamed, str(report)
     assert report.first_divergence is not None
+    explanation = report.blame[0].evidence.get("explanation", {"text": "nothing"})
+    assert fnmatchcase(explanation["text"], EXPLAINED[architecture].get(str(bug), "nothing")), str(report)
 
 
 @pytest.mark.parametrize(("architecture", "rewrite"), cases("REWRITES"))
@@ -77,3 +81,5 @@ def test_the_catalogue_is_wide(architecture):
     assert len({(bug.kind, bug.name) for bug in bugs}) == len(bugs) >= 45
     assert len({bug.kind for bug in bugs}) >= 30
     assert len(CATALOGUES[architecture].REWRITES) >= 8
+    assert EXPLAINED[architecture].keys() <= {str(bug) for bug in bugs}
+    assert len(EXPLAINED[architecture]) >= 0.75 * len(bugs)

@@ -4,7 +4,6 @@ import ast
 import io
 import json
 import os
-import re
 import time
 from dataclasses import replace
 from functools import cache
@@ -15,6 +14,7 @@ from rich.console import Console
 from align.__main__ import main
 from align.case import resolve
 from align.compare import judge_case
+from align.errors import CannotCompareError
 from align.progress import Steps
 from align.selftest import clean, runner, table
 from align.selftest import pool as pools
@@ -188,24 +188,24 @@ def test_weights_are_altered_in_the_torch_layout_on_both_sides():
 # Every generic kind --------------------------------------------------------------------------------------------------
 
 
-PARTS = 16
+PARTS = 12
 
 
 @cache
-def everything():
-    """Each change of the generic kinds once, in the first model that has a place for it."""
+def one_of_each_kind():
+    """A bug for each row of the catalogue that changes what a model returns, in the first model that has a place."""
     first = {}
     for model in MODELS:
         for mutation in catalogue(model, "paddle"):
             if mutation.stage in HAVE_AN_EFFECT:
-                change = re.split(r" in |_with_", mutation.name)[0]
-                first.setdefault((mutation.kind, change), (model, mutation))
+                first.setdefault((mutation.kind, mutation.stage), (model, mutation))
     return list(first.values())
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_generic_bugs_are_found_and_their_modules_named_first(part):
-    outcomes = [judge(model, "paddle", mutation) for model, mutation in everything()[part::PARTS]]
+def test_every_generic_kind_is_found_and_its_module_named_first(part):
+    """One bug of each; the command tries them all."""
+    outcomes = [judge(model, "paddle", mutation) for model, mutation in one_of_each_kind()[part::PARTS]]
     assert [o for o in outcomes if not (o.status == SKIPPED or o.is_named)] == []
     assert [o for o in outcomes if o.explained is False] == []
 
@@ -223,7 +223,7 @@ def test_the_catalogue_is_wide(model):
 def test_bugs_in_torch_are_found_too(model):
     """The reference may be the side that is wrong."""
     bugs = [bug for bug in catalogue(model, "torch") if bug.stage == "forward"]
-    outcomes = [judge(model, "torch", bug) for bug in bugs[:: len(bugs) // 5]]
+    outcomes = [judge(model, "torch", bug) for bug in bugs[:: len(bugs) // 4]]
     assert [o for o in outcomes if not (o.status == SKIPPED or o.is_named)] == []
 
 
@@ -241,16 +241,24 @@ def test_a_bug_of_a_stage_that_is_not_there_counts_as_not_found():
 # Clean cases and rewrites --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", MODELS)
-def test_rewrites_are_green(model):
-    rewrites = [judge_rewrite(model, "paddle", number) for number in range(len(rewrite_names(model, "paddle")))]
+def test_rewrites_are_green():
+    rewrites = [judge_rewrite("electra", "paddle", n) for n in range(len(rewrite_names("electra", "paddle")))]
     assert [case for case in rewrites if not case.is_green or case.skipped] == []
     assert len(rewrites) >= 7
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_clean_cases_are_green(model):
-    assert [case for case in (judge_clean(model, number) for number in (2, 9, 13)) if not case.is_green] == []
+def test_rewrites_are_the_same_function(model):
+    found = clean.rewrites(survey(model, "paddle"))
+    assert [str(r) for r in found if changes(model, "paddle", r, clean.REWRITE_ROUNDING)] == []
+    assert len(found) >= 7
+
+
+@pytest.mark.parametrize(("model", "number"), [("electra", 2), ("electra", 9), ("funnel", 3)])
+def test_clean_cases_are_green(model, number):
+    case = judge_clean(model, number)
+    assert case.is_green, case
+    assert case.comparisons > 100
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -379,11 +387,16 @@ def test_the_command(tmp_path, capsys):
     assert files[1].read_text().startswith("| model |")
 
 
+def test_a_pattern_that_matches_nothing_is_refused(monkeypatch):
+    monkeypatch.setattr(runner, "_ask", lambda pool, *questions: [[BUG], ["rewrite: by hand"]])
+    with pytest.raises(CannotCompareError, match="matches no name"):
+        runner.run(runner.Request(["electra"], only="nothing at all", clean=3))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--only", "("], "no regular expression"),
-        (["--only", "nothing at all"], "matches no name"),
         (["--model", "elektra"], "did you mean 'electra'"),
         (["--jobs", "many"], "is not a number"),
         (["--json", "/nowhere/at/all.json"], "there is no folder"),

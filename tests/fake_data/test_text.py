@@ -202,3 +202,12 @@ def test_flags_that_are_no_object(text, checkpoint, model, content):
     (checkpoint / "tokenizer_config.json").write_text(content)
     with pytest.raises(BatchError, match=r"tokenizer_config\.json: (not JSON|expected an object)"):
         tokenize(text, checkpoint, model)
+
+
+def test_rows_are_encoded_as_the_lines_of_a_file(text, checkpoint, model):
+    rows = [line.split("\t") for line in TEXT.split("\n") if line]
+    encoded = fake_data.encode_rows(rows, checkpoint, model, 17)
+    batch = tokenize(text, checkpoint, model, length=17)
+    assert encoded.keys() == batch.keys()
+    assert all(np.array_equal(encoded[name], batch[name]) for name in batch)
+    assert fake_data.encode_rows([("", "")], checkpoint, model, 9)["attention_mask"].sum() == 3

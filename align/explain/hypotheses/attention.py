@@ -1,5 +1,6 @@
 """Attention: scores q·kᵀ/√d + mask, probabilities softmax(scores), context probabilities·v."""
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -101,14 +102,40 @@ def scores(evidence: Evidence) -> Iterator[Candidate]:
 def _of_heads(evidence: Evidence) -> Iterator[Candidate]:
     form = find_scores(evidence, evidence.expected)
     if form is None:
+        yield from _products_in_a_sum(evidence)
         return
-    if form.heads != evidence.actual.shape[1:2]:
-        yield from _other_heads(form, evidence)
+    yield from _other_heads(form, evidence)
     for text, predicted in score_variants(form):
         yield Candidate(text, predicted)
     if evidence.actual.shape == evidence.expected.shape:
         yield from _scale_fit(form, evidence)
         yield from _mask_fit(form, evidence)
+
+
+def _products_in_a_sum(evidence: Evidence) -> Iterator[Candidate]:
+    """Scores of which (q + bias)·k is only a part, the rest unknown: that part with its heads split otherwise."""
+    expected, actual = evidence.expected, evidence.actual
+    if expected.ndim != 4 or expected.shape != actual.shape or actual.dtype.kind != "f":
+        return
+    if expected.dtype.kind != "f" or not np.isfinite(actual - expected).all():
+        return
+    B, H, Q, K = expected.shape
+    states = {n: x for n, x in evidence.floats.items() if x.ndim == 3 and len(x) == B and x.shape[2] % H == 0}
+    vectors = {n: v.reshape(-1) for n, v in evidence.parameters.items() if v.ndim == 2 and len(v) == H}
+    for (of_q, q), (of_k, k) in itertools.permutations(states.items(), 2):
+        if q.shape[1] != Q or k.shape[1] != K or q.shape[2] != k.shape[2]:
+            continue
+        biases = {name: v for name, v in vectors.items() if v.size == q.shape[2]}
+        for bias, vector in {"": np.zeros(q.shape[2]), **biases}.items():
+            form = Scores(q + vector, k, H, 1.0, np.zeros((1, 1, 1, 1)))
+            part = f"in the product of {evidence.name(of_q)}{f' + {bias}' if bias else ''} and {evidence.name(of_k)}"
+            for how in list(_SPLITS)[1:]:
+                for whose, ways in (("the key", ("", how)), ("both", (how, how)), ("the query", (how, ""))):
+                    change = form.product(*ways) - form.product()
+                    scale = float((change * (actual - expected)).sum() / ((change**2).sum() or 1.0))
+                    fitted = 0 if recognise(scale, (q.shape[2] // H, q.shape[2])) else 1
+                    text = f"{part} the heads of {whose} are {how}"
+                    yield Candidate(text, expected + scale * change, fitted)
 
 
 def _other_heads(form: Scores, evidence: Evidence) -> Iterator[Candidate]:

@@ -122,7 +122,7 @@ def _softmax_twice(self: Any, original: Any, logits: Any, labels: Any) -> Any:
 
 _KINDS: tuple[tuple[str, str, Forward, str], ...] = (
     ("LO04", "divided_again", _divided_again, "factor|count|twice|times|0.5|half"),
-    ("LO09", "labels_of_the_next", _labels_of_the_next, "shift|label"),
+    ("LO09", "labels_of_the_next", _labels_of_the_next, "shift|label|moved"),
 )
 _IGNORING: tuple[tuple[str, str, Forward, str], ...] = (
     ("LO01", "mean_of_all", _mean_of_all, "count|mean|ignore|all"),

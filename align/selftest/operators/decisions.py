@@ -74,10 +74,10 @@ def mean(node: ast.AST, scope: Scope) -> Iterator[Change]:
             rows = f"({text(x)}.flatten(1).sum(-1) / {text(count).replace('.sum()', '.flatten(1).sum(-1)')})"
             yield Change("LO03", "mean_of_rows", f"{rows}.mean()", "count|mean|row")
         case ast.Call(func=ast.Attribute(value=x, attr="mean"), args=[], keywords=[]):
-            yield Change("LO04", "sum_not_mean", f"{text(x)}.sum()", "count|mean|sum")
+            yield Change("LO04", "sum_not_mean", f"{text(x)}.sum()", "count|mean|sum|scaled")
         case ast.BinOp(left=ast.BinOp(op=ast.Add()) as total, op=ast.Div(), right=ast.Constant()):
             if not scope.counts(total):
-                yield Change("LO04", "sum_of_both", text(total), "count|mean|sum|factor")
+                yield Change("LO04", "sum_of_both", text(total), "count|mean|sum|factor|scaled")
 
 
 def factor(node: ast.AST, scope: Scope) -> Iterator[Change]:

@@ -84,6 +84,15 @@ def width_before_heads():
     return score_fault(scores(q=Q.reshape(B, L, -1, H).transpose(0, 3, 1, 2)))
 
 
+@case("^in the product of the output of query [+] r_bias and the output of key the heads of the key are split width")
+def width_before_heads_beside_relative_scores():
+    bias, relative = normal(H, D // H, seed=25), normal(B, H, L, L, seed=26)
+    q = split(Q + bias.reshape(-1))
+    turned = K.reshape(B, L, -1, H).transpose(0, 3, 1, 2)
+    expected, actual = (scores(mask=relative, q=q, k=k) for k in (split(K), turned))
+    return Evidence("m", "m.softmax:in0", expected, actual, inside=PARTS, parameters={"r_bias": bias})
+
+
 @case("^a causal mask is added$")
 def causal():
     return score_fault(scores() + np.triu(np.full((L, L), -1e9), 1))
@@ -260,11 +269,11 @@ def mean_without_padding():
     return fault(WORDS[:, 0], mean, WORDS, edge="m.classifier:in0", batch={"attention_mask": TOKENS})
 
 
-@case("^it is its input 0, along axis 1 in the order 0s 0 1 2 3 .*right is along axis 1 in the order 0 1 2 3 0s")
-def filled_up_at_the_other_end():
-    zero = np.zeros_like(WORDS[:, :1])
-    x = WORDS[:, :4]
-    return fault(np.concatenate([x, zero, zero], 1), np.concatenate([zero, x, zero], 1)[:, ::1], x)
+@case("^it is its input 0, along axis 1 in the order 0s 0 0s 1 0s 2 .*right is along axis 1 in the order 0 1 2 0s")
+def filled_up_between():
+    x, zero = WORDS[:, :3], 0 * WORDS[:, :1]
+    apart = [zero, x[:, :1], zero, x[:, 1:2], zero, x[:, 2:]]
+    return fault(np.concatenate([x, zero, zero, zero], 1), np.concatenate(apart, 1), x)
 
 
 @case("^it has the right numbers in another order: moved by [+]1 along axis 1, around the end$")

@@ -20,6 +20,7 @@ from align.selftest.kinds.data import mutations
 from align.selftest.mutation import Mutation
 from align.selftest.sabotage import SabotagedClient
 from align.selftest.site import survey
+from align.stages import data
 from align.tokenization import texts
 
 SIDES = ("torch", "paddle")
@@ -105,17 +106,20 @@ def checkpoint(tmp_path):
     return tmp_path
 
 
+@pytest.mark.usefixtures("few_texts")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_a_checkpoint_brings_its_vocabulary_and_the_user_a_text(checkpoint, tmp_path):
+def test_a_checkpoint_brings_its_vocabulary_and_the_user_a_text(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "MOST_LINES", 4)
     text = tmp_path / "mine.txt"
-    text.write_text("The walls.\tthe Wall\nthe ☃snow中\n\n" + "The wall.\n" * 2100, encoding="utf-8")
+    text.write_text("The walls.\tthe Wall\nthe ☃snow中\n\n" + "The wall.\n" * 3, encoding="utf-8")
     report = judge(resolve("electra", checkpoint=checkpoint, text=text))
     assert report.passed, str(report)
     notes = "\n".join(report.stages[0].notes)
-    assert "of the 2102 lines" in notes
-    assert "2000 are used" in notes
-    assert "lower" not in {verdict.probe for verdict in report.stages[0].verdicts}
-    assert {v.probe for v in report.stages[0].verdicts} >= {"do_lower_case True, strip_accents None"}  # the others
+    assert "of the 5 lines" in notes
+    assert "the first 4 are used" in notes
+    probes = {verdict.probe for verdict in report.stages[0].verdicts}
+    assert "do_lower_case True, strip_accents None" in probes  # the checkpoint's own flag is the other
+    assert "do_lower_case False, strip_accents None" not in probes
     (checkpoint / "vocab.txt").write_text("[PAD]\n[UNK]\nwall\n")
     with pytest.raises(CannotCompareError, match=r"lacks \[CLS\] \[SEP\] \[MASK\]"):
         judge(resolve("electra", checkpoint=checkpoint))
