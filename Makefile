@@ -15,7 +15,7 @@ align: $(READY)
 	$(VENV)/bin/python -m align step1 --model funnel
 
 test: $(READY)
-	$(VENV)/bin/python -m pytest -q -n $(JOBS)
+	$(VENV)/bin/python -m pytest -q -n $(JOBS) --dist worksteal
 
 lint: $(READY)
 	$(VENV)/bin/ruff check .

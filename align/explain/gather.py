@@ -10,20 +10,17 @@ from align.edges import ROOT, call_of, is_change, is_input, module_of
 from align.explain import Explanation, explain
 from align.explain.asking import ask_the_reference
 from align.explain.evidence import Arrays, Evidence, Repair
-from align.explain.repairs import repairs
+from align.explain.repairs import look_inside, repairs
 from align.record import Record
 from align.trial import Trial
 
 _EXPLAINED = 4  # findings of one replay; the later ones mostly follow from the first
 
 
-def explained(trial: Trial, found: Sequence[Finding], weights: Record) -> list[Finding]:
-    """The findings, the first few of them with their explanation among the evidence if there is one.
-
-    `weights` are the reference's.
-    """
+def explained(trial: Trial, found: Sequence[Finding]) -> list[Finding]:
+    """The findings, the first few of them with their explanation among the evidence if there is one."""
     with trial.pair.steps.step(f"{trial.probe}: looking for the cause"):
-        evidence = gather(trial, found[:_EXPLAINED], weights)
+        evidence = gather(trial, found[:_EXPLAINED])
         causes = {finding: explain(known) for finding, known in evidence.items()}
     for finding, known in evidence.items():
         causes[finding] = causes[finding] or ask_the_reference(trial, known)
@@ -34,7 +31,7 @@ def _with(finding: Finding, cause: Explanation | None) -> Finding:
     return finding if cause is None else replace(finding, evidence={**finding.evidence, "explanation": cause.as_json()})
 
 
-def gather(trial: Trial, found: Sequence[Finding], weights: Record) -> dict[Finding, Evidence]:
+def gather(trial: Trial, found: Sequence[Finding]) -> dict[Finding, Evidence]:
     """The evidence on each finding whose edge both sides have."""
     edges = {finding: finding.evidence.get("made", finding.edge) for finding in found}
     edges = {finding: edge for finding, edge in edges.items() if _counterpart(edge) in trial.reference}
@@ -42,10 +39,10 @@ def gather(trial: Trial, found: Sequence[Finding], weights: Record) -> dict[Find
         return {}
     own = {edge: np.array(value) for edge, value in trial.actual(list(dict.fromkeys(edges.values()))).items()}
     edges = {finding: edge for finding, edge in edges.items() if edge in own}
-    parameters = _with_tied(weights, trial.pair.descriptions["torch"]["tied"])
-    mended = repairs(trial, edges, parameters)
+    reference, port = look_inside(trial)
+    mended = repairs(trial, edges, reference, port)
     return {
-        finding: _evidence(trial, finding, edge, own[edge], parameters, mended.get(finding, []))
+        finding: _evidence(trial, finding, edge, own[edge], reference.parameters, mended.get(finding, []))
         for finding, edge in edges.items()
     }
 
@@ -53,12 +50,6 @@ def gather(trial: Trial, found: Sequence[Finding], weights: Record) -> dict[Find
 def _counterpart(edge: str) -> str:
     """The reference's edge: what the port alone changes in place should have stayed as it came in."""
     return edge.replace(":after", ":in") if is_change(edge) else edge
-
-
-def _with_tied(weights: Record, tied: dict[str, str]) -> dict[str, np.ndarray]:
-    """The reference's parameters under all of their names."""
-    names = {name: name for name in weights} | {name: owner for name, owner in tied.items() if owner in weights}
-    return {name: weights[owner] for name, owner in names.items()}
 
 
 def _evidence(

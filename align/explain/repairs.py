@@ -21,6 +21,28 @@ _TRIED_ALONE = 4  # changes of one module, each in a replay of its own
 
 
 @dataclass(frozen=True)
+class Insides:
+    """What one live model is made of: its parameters in the torch layout, and the plain attributes of its modules."""
+
+    parameters: Arrays
+    attributes: Mapping[str, Mapping[str, Any]]
+
+
+def look_inside(trial: Trial) -> tuple[Insides, Insides]:
+    """The insides of the reference and of the port, as they are now: a checkpoint may have reached neither whole."""
+    pair = trial.pair
+    paths = [pair.folder / f"{trial.probe}-own-{side}.rec" for side in ("torch", "paddle")]
+    with pair.steps.step(f"{trial.probe}: settings and weights compared"):
+        asked = [
+            (side.submit("audit.own", dtype=trial.dtype, out=str(path)), side.submit("audit.attributes"))
+            for side, path in zip((pair.torch, pair.paddle), paths, strict=True)
+        ]
+        attributes = [(written.result(), listed.result())[1] for written, listed in asked]
+    expected, actual = (Insides(Record(path), found) for path, found in zip(paths, attributes, strict=True))
+    return expected, actual
+
+
+@dataclass(frozen=True)
 class _Change:
     """What is mended in one module: one of its attributes, or all of its parameters that differ."""
 
@@ -29,10 +51,17 @@ class _Change:
     parameters: Arrays
 
 
-def repairs(trial: Trial, edges: Mapping[Finding, str], parameters: Arrays) -> dict[Finding, list[Repair]]:
+def repairs(
+    trial: Trial, edges: Mapping[Finding, str], expected: Insides, actual: Insides
+) -> dict[Finding, list[Repair]]:
     """For each finding, what stands at its edge once its module is mended: each change alone, then all together."""
-    with trial.pair.steps.step(f"{trial.probe}: settings and weights compared"):
-        changes = _changes(trial, {finding.module for finding in edges}, parameters)
+    changes = {
+        module: [
+            *other_attributes(expected.attributes.get(module, {}), actual.attributes.get(module, {})),
+            *_other_parameters(module, expected.parameters, actual.parameters),
+        ]
+        for module in {finding.module for finding in edges}
+    }
     several = {module: found for module, found in changes.items() if len(found) > 1}
     rounds = [{module: found[i : i + 1] for module, found in several.items()} for i in range(_TRIED_ALONE)]
     mended: dict[Finding, list[Repair]] = {finding: [] for finding in edges}
@@ -44,22 +73,6 @@ def repairs(trial: Trial, edges: Mapping[Finding, str], parameters: Arrays) -> d
                 text = " and ".join(change.text for change in plan[finding.module])
                 mended[finding].append(Repair(text, np.array(values[edge])))
     return mended
-
-
-def _changes(trial: Trial, modules: set[str], parameters: Arrays) -> dict[str, list[_Change]]:
-    pair, path = trial.pair, trial.pair.folder / f"{trial.probe}-own.rec"
-    sides = [side.submit("audit.attributes") for side in (pair.torch, pair.paddle)]
-    written = pair.paddle.submit("audit.own", dtype=trial.dtype, out=str(path))
-    expected, actual = (side.result() for side in sides)
-    written.result()
-    own = Record(path)
-    return {
-        module: [
-            *other_attributes(expected.get(module, {}), actual.get(module, {})),
-            *_other_parameters(module, parameters, own),
-        ]
-        for module in modules
-    }
 
 
 def other_attributes(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> list[_Change]:

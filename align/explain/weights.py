@@ -36,11 +36,16 @@ def _relations(own: np.ndarray, due: np.ndarray) -> Iterator[str]:
     part = "" if count == own.size else f" at {count} of {own.size} elements" + _where(differs)
     if (own == own.flat[0]).all() and own.flat[0] in (0.0, 1.0):
         yield f"is {own.flat[0]:g} everywhere, as if it had not been loaded"
+    if (due == due.flat[0]).all() and due.flat[0] in (0.0, 1.0):
+        yield f"is not {due.flat[0]:g} everywhere, as the reference's is: that one may not have been loaded"
     if (own == due.flat[0]).all():
         yield "has its first value everywhere, as if it had been broadcast"
     for text, (cut,) in roundings(due[differs]):
         if np.array_equal(own[differs], cut):
             yield f"is {text}{part}"
+    for text, (cut,) in roundings(own[differs]):
+        if np.array_equal(due[differs], cut):
+            yield f"is not {text}, as the reference's is{part}"
     if own.ndim == 2 and own.shape == own.T.shape and np.array_equal(own, due.T):
         yield "is transposed"
     for text, made in [*moved(due, own), *gathered(due, own)]:

@@ -58,7 +58,7 @@ def _judge_probe(
     ahead = trial.of_values()
     values = diagnose(ahead, replay, noise, _is_wrong, native=native)
     if values:
-        values = explained(ahead, values, trial.weights(weights))
+        values = explained(ahead, values)
     verdicts = [*judge_gradients(replay, probe), *class_sums(trial.gradients, pair.descriptions["torch"], probe)]
     structure = [*sharing(pair.descriptions), *frozen(pair.descriptions)]
     concerned = {name for fact in structure for name in fact.concerned}

@@ -108,7 +108,7 @@ def judge_probe(pair: Pair, name: str, weights: Path | None, model: str | None, 
         if not probe.found and not islands:
             probe.found = between_the_pieces(trial, replay)
     if probe.found:
-        probe.found = explained(trial, probe.found, trial.weights(weights))
+        probe.found = explained(trial, probe.found)
     return probe
 
 

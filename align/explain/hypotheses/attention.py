@@ -59,7 +59,9 @@ def find_scores(evidence: Evidence, value: np.ndarray) -> Scores | None:
     B, H, Q, K = value.shape
     states = [x for x in evidence.floats.values() if x.ndim == 3 and len(x) == B and x.shape[2] % H == 0]
     for mask in _masks(evidence, value.shape):
-        ordinary = (np.abs(value) < _REACH) & (np.abs(np.broadcast_to(mask, value.shape)) < _REACH)
+        ordinary = np.abs(value) < _REACH
+        if not np.array_equal(ordinary, np.broadcast_to(np.abs(mask) < _REACH, value.shape)):
+            continue  # another mask than this one was added
         rest = np.where(ordinary, value - mask, 0.0)
         for q in [x for x in states if x.shape[1] == Q]:
             for k in [x for x in states if x.shape[1] == K and x.shape[2] == q.shape[2] and x is not q]:

@@ -8,6 +8,7 @@ from align.edges import is_input
 from align.explain.arrange import gathered, moved
 from align.explain.candidate import Candidate
 from align.explain.evidence import Evidence
+from align.explain.numbers import show
 
 _SUMMARIES: Mapping[str, Callable[..., np.ndarray]] = {
     "the mean": np.mean,
@@ -25,16 +26,21 @@ def another(evidence: Evidence) -> Iterator[Candidate]:
     """Another recorded tensor as it stands: a skipped module, a residual from elsewhere, swapped outputs."""
     for name, value in evidence.at_hand.items():
         if value.shape == evidence.actual.shape and value.dtype.kind == evidence.actual.dtype.kind and value.size > 1:
-            text = f"{evidence.name(name)} is {_passed(evidence)} as it is{_skipped(evidence, value)}"
+            text = f"{evidence.name(name)} is {_passed(evidence)} as it is{_due(evidence, value)}"
             yield Candidate(text, value)
 
 
-def _skipped(evidence: Evidence, value: np.ndarray) -> str:
-    """The module that makes the expected tensor of this one."""
+def _due(evidence: Evidence, value: np.ndarray) -> str:
+    """What should have been done to this tensor: a module, or a factor."""
     for output, made in evidence.inside.items():
         given = evidence.inside.get(output.replace(":out", ":in0"), made)
         if ":out" in output and np.array_equal(made, evidence.expected) and np.array_equal(given, value):
             return f", not what {evidence.name(output).removeprefix('the output of ')} makes of it"
+    expected = evidence.expected
+    if expected.dtype.kind == "f" and expected.shape == value.shape:
+        factor = float((expected * value).sum() / (value**2).sum())
+        if np.isfinite(factor) and np.abs(factor * value - expected).max() <= 1e-10 * np.abs(expected).max():
+            return f", not scaled by {show(factor)}"
     return ""
 
 

@@ -97,6 +97,12 @@ def test_ids_at_random_are_unexplained():
     assert text(m.fault(m.IDS, few, types, edge="m.table:in0")) is None
 
 
+def test_of_scores_with_an_unknown_mask_nothing_is_said_of_the_known_one():
+    tiled = np.tile(v.MASK, (v.H, 1, 1, 1)).reshape(v.B, v.H, 1, v.L)
+    right = dataclasses.replace(v.score_fault(v.scores()), expected=v.scores(mask=tiled))
+    assert "twice" not in (text(right) or "")
+
+
 def test_a_mask_is_no_activation_of_itself():
     assert "instead of" not in text(m.fault(v.MASK, v.MASK * 0, v.MASK, edge="m.layer:in1"))
 

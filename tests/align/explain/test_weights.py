@@ -13,6 +13,8 @@ NETWORK = {
     "a.key.weight": RNG.standard_normal((6, 6)).astype(np.float32),
     "a.dense.weight": RNG.standard_normal((8, 6)).astype(np.float32),
     "a.dense.bias": RNG.standard_normal(8).astype(np.float32),
+    "a.norm.weight": np.ones(8, np.float32),
+    "a.norm.bias": RNG.standard_normal(8).astype(np.float16).astype(np.float32),
     "a.out.weight": RNG.standard_normal((6, 8)).astype(np.float32),
 }
 QUERY, KEY, DENSE, BIAS = (
@@ -51,6 +53,12 @@ def altered(array, index, value):
             "query.weight",
             np.concatenate([QUERY[:3], KEY[:3]]),
             "rows of several.*3 of a.query.weight, 3 of a.key.weight$",
+        ),
+        ("norm.weight", BIAS, "^weight is not 1 everywhere, as the reference's is"),
+        (
+            "norm.bias",
+            NETWORK["a.norm.bias"] * np.float32(1.0001),
+            "^bias is not rounded to float16.*, as the reference's is$",
         ),
         ("query.weight", QUERY / 2, "^weight is 0.5 times as large$"),
         ("query.weight", QUERY + 0.01 * KEY, "^weight differs at all of its 36 elements"),
