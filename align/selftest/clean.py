@@ -31,7 +31,7 @@ from align.stages import STAGES
 DEEP_LAYERS = 24
 EVERY_DEEP = 10  # one case in ten is as deep as the largest published models
 OPTION_DRAWN = 0.3  # how often an option is not the default
-READ_WEIGHTS = ("forward", "loss", "backward")  # stages that the regimes of weights are for; others have their own
+MAKE_WEIGHTS = ("init",)  # stages that make weights of their own
 REWRITE_ROUNDING = 1e-4  # an island of float32 is harmless, and more than rounding in float64
 
 
@@ -138,7 +138,7 @@ def _described(chosen: Pick) -> str:
 
 
 def _judged(case: Case, same: Mutation, stage: str) -> Report:
-    if stage not in READ_WEIGHTS:
+    if stage in MAKE_WEIGHTS:
         same = replace(same, apply=lambda session: None)
     torch, paddle = SabotagedClient("torch", same), SabotagedClient("paddle", same)
     return judge_case(case, torch, paddle, Steps(), stages=(stage,))

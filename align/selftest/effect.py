@@ -16,7 +16,7 @@ from align.case import Case, make_batch, resolve, without_labels, write_weights
 from align.errors import CannotCompareError
 from align.operations.predict import run
 from align.selftest.mutation import Mutation
-from align.selftest.sabotage import SabotagedSession
+from align.selftest.sabotage import PlaceError, SabotagedSession
 from align.selftest.site import survey
 from align.session import Session
 
@@ -44,7 +44,7 @@ def visible(model: str, side: str, mutation: Mutation) -> Mutation | None:
     """The mutation in circumstances in which it changes what the model returns; None if there are none.
 
     Where it changes nothing as it is, other lengths are tried, then every yes-or-no option of the configuration, then
-    other tasks that have the same module.
+    other tasks that have a place for it.
     """
     return next((m for m in _circumstances(model, side, mutation) if changes(model, side, m)), None)
 
@@ -57,8 +57,18 @@ def _circumstances(model: str, side: str, mutation: Mutation) -> Iterator[Mutati
         if isinstance(value, bool):
             yield replace(mutation, config={**mutation.config, option: not value})
     for task in site.tasks:
-        if task != site.task and site.at(task).kinds.get(mutation.blamed) == site.kinds.get(mutation.blamed):
-            yield replace(mutation, task=task)
+        if task != site.task and _fits(model, side, other := replace(mutation, task=task)):
+            yield other
+
+
+def _fits(model: str, side: str, mutation: Mutation) -> bool:
+    """Whether the model of this task has a place for it."""
+    case = case_of(model, mutation)
+    try:
+        SabotagedSession(side, mutation).build(case.model, case.task_class, case.raw_config)
+    except PlaceError:
+        return False
+    return True
 
 
 def changes(model: str, side: str, mutation: Mutation, rounding: float = ROUNDING) -> bool:

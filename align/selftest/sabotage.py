@@ -20,6 +20,10 @@ from align.session import Session
 Weights = dict[str, np.ndarray]
 
 
+class PlaceError(Exception):
+    """The model has no place for this bug."""
+
+
 class SabotagedSession(Session):
     """A session whose model is never built without the bug in it."""
 
@@ -48,8 +52,15 @@ class SabotagedClient(RememberingClient):
 
 
 def module(session: Session, name: str) -> Any:
-    """The live module of this name, the model itself for "<root>"."""
-    return dict(session.backend.modules(session.model))[name]
+    """The live module of this name, the model itself for "<root>".
+
+    Raises:
+        PlaceError: there is none.
+    """
+    modules = dict(session.backend.modules(session.model))
+    if name not in modules:
+        raise PlaceError(name)
+    return modules[name]
 
 
 def override(session: Session, name: str, function: Callable[..., Any]) -> None:

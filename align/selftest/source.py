@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from align.selftest import tensors
-from align.selftest.sabotage import bind, module
+from align.selftest.sabotage import PlaceError, bind, module
 from align.selftest.site import Site
 from align.session import Session
 
@@ -176,14 +176,21 @@ def rewritten(tree: ast.FunctionDef, node: ast.AST, text: str) -> ast.FunctionDe
 
 
 def install(session: Session, unit: Unit, tree: ast.FunctionDef) -> None:
-    """Have the unit's module run `tree` in place of the unit's own code."""
+    """Have the unit's module run `tree` in place of the unit's own code.
+
+    Raises:
+        PlaceError: the module is of another class, or there is none.
+    """
     layer = module(session, unit.module)
-    file = sys.modules[next(c.__module__ for c in type(layer).__mro__ if c.__name__ == unit.owner)]
+    owners = [c for c in type(layer).__mro__ if c.__name__ == unit.owner]
+    if not owners or getattr(type(layer), unit.method) is not vars(owners[0])[unit.method]:
+        raise PlaceError(f"{unit.owner}.{unit.method}")
+    file = sys.modules[owners[0].__module__]
     names = {**vars(file), "tensors": tensors}
     if unit.function:
         names[unit.function] = _compiled(tree, names, None)
         tree = unit.source.methods(unit.owner)[unit.method][1]
-    bind(layer, unit.method, _compiled(tree, names, vars(file)[unit.owner]))
+    bind(layer, unit.method, _compiled(tree, names, owners[0]))
 
 
 def _compiled(tree: ast.FunctionDef, names: dict[str, Any], owner: type | None) -> types.FunctionType:

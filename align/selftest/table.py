@@ -10,6 +10,7 @@ from align.selftest.outcome import ERROR, MISSED, SKIPPED, Clean, Outcome
 from align.selftest.runner import Result
 from align.stages import STAGES
 
+_NAMES = 30  # columns at least for the names of bugs, and as many for those of modules
 _YES, _NO, _NOTHING = "[green]yes[/green]", "[red]NO[/red]", "[dim]–[/dim]"
 
 
@@ -41,9 +42,12 @@ def _stages(bugs: Sequence[Outcome]) -> list[str]:
 
 def _table(title: str, bugs: Sequence[Outcome]) -> Table:
     table = Table(title=title, title_justify="left", box=None)
-    for column in ("kind", "bug", "where", "found", "named first", "explained"):
+    table.add_column("kind")
+    for column in ("bug", "where"):
+        table.add_column(column, overflow="fold", min_width=_NAMES)
+    for column in ("found", "named first", "explained"):
         table.add_column(column, overflow="fold")
-    table.add_column("ratio", justify="right")
+    table.add_column("ratio", justify="right", no_wrap=True)
     for o in bugs:
         where = escape(o.blamed) + "".join(f" [dim]{k}={v}[/dim]" for k, v in o.circumstances.items())
         ratio = "" if o.ratio is None else f"{o.ratio:.1e}"
@@ -53,9 +57,8 @@ def _table(title: str, bugs: Sequence[Outcome]) -> Table:
 
 
 def _found(o: Outcome) -> str:
-    if o.status in (SKIPPED, ERROR):
-        return escape(f"{o.status}: {o.why}")
-    return _YES if o.is_found else _NO if o.status == MISSED else f"[red]by {o.found_by}[/red]"
+    others = {SKIPPED: "no effect", ERROR: "[red]ERROR[/red]", MISSED: _NO}
+    return _YES if o.is_found else others.get(o.status, f"[red]by {o.found_by}[/red]")
 
 
 def _named(o: Outcome) -> str:
@@ -78,8 +81,11 @@ def _counts(model: str, part: Result) -> list[str]:
         lines.append(
             f"[bold]{model}[/bold]: {n} bugs, {found} found ({_share(found, n)}), {named} by the right module "
             f"({_share(named, n)}), {explained} explained ({_share(explained, n)}), {wrong} wrongly; "
-            f"{skipped} more change nothing here"
+            f"{skipped} more have no effect here"
         )
+    for o in [o for o in part.counted if not o.is_named]:
+        what = f"names {o.named} first" if o.is_found else "found by another stage" if o.found_by else o.status
+        lines += [f"  [red]{escape(what)}[/red] {escape(o.identity)}: {escape(o.why)}"]
     for what, cases in _sorts(part.clean):
         green = sum(case.is_green and not case.skipped for case in cases)
         tried = sum(not case.skipped for case in cases)

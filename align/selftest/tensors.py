@@ -35,9 +35,9 @@ def regrouped(split: Tensor, axis: int) -> Tensor:
     return library(split).swapaxes(split.reshape(sizes), axis, axis + 1)
 
 
-def flattened(x: Tensor, axis: int) -> Tensor:
-    """An axis and the next made one, in the wrong order."""
-    return library(x).swapaxes(x, axis, axis + 1).flatten(axis, axis + 1)
+def flattened(x: Tensor, axis: int, right: Tensor) -> Tensor:
+    """An axis and the next made one in the wrong order, if they are made one at all."""
+    return right if right.ndim == x.ndim else library(x).swapaxes(x, axis, axis + 1).reshape(right.shape)
 
 
 def first_of(x: Tensor, lost: Tensor) -> Tensor:

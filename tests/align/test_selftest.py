@@ -359,13 +359,21 @@ def test_what_is_shown():
     alarm = replace(GREEN, name="clean 1: backbone", alarms=["forward: act: differs"])
     out = shown(result(GOOD, wrong, replace(BUG, status=SKIPPED, why="changes nothing"), clean=[GREEN, alarm]))
     assert "WRONG: silu" in out
-    assert "skipped: changes nothing" in out
+    assert "no effect" in out
     assert "electra: 2 bugs, 2 found (100 %), 2 by the right module (100 %), 1 explained (50.0 %), 1 wrongly" in out
     assert "clean cases green: 1 of 2" in out
     assert "false alarm clean 1: backbone: forward: act: differs" in out
     assert "the command" in out
     assert "NOT PROVED" in out
     assert "relu" not in shown(result(GOOD, wrong), quiet=True)
+
+
+def test_what_went_wrong_is_listed_among_the_counts():
+    other = replace(GOOD, named="norm", why="it differs")
+    out = shown(result(GOOD, other, replace(BUG, status=MISSED), replace(BUG, status=ERROR, why="raised")), quiet=True)
+    assert "names norm first FW13 gelu_by_tanh at act (forward): it differs" in out
+    assert "missed FW13 gelu_by_tanh at act (forward)" in out
+    assert "error FW13 gelu_by_tanh at act (forward): raised" in out
 
 
 def test_the_table_for_a_readme():

@@ -92,7 +92,7 @@ def heads(node: ast.AST, scope: Scope) -> Iterator[Change]:
             yield Change("FW30", "width_before_heads", f"tensors.regrouped({text(node)}, -1)")
         case ast.Call(func=ast.Attribute(value=x, attr="flatten"), args=[ast.Constant(value=int(axis)), *_]):
             kind, name = ("FW30", "merged_width_before_heads") if axis else ("FW57", "choices_before_batch")
-            yield Change(kind, name, f"tensors.flattened({text(x)}, {axis})")
+            yield Change(kind, name, f"tensors.flattened({text(x)}, {axis}, {text(node)})")
 
 
 def mixed(node: ast.AST, scope: Scope) -> Iterator[Change]:
