@@ -58,7 +58,7 @@ def _in_float32(self: Any, original: Any, x: Any) -> Any:
     eps = self.eps if hasattr(self, "eps") else self._epsilon
     weight, bias = tensors.cast(self.weight, "float32"), tensors.cast(self.bias, "float32")
     normed = tensors.library(x).nn.functional.layer_norm(tensors.cast(x, "float32"), [x.shape[-1]], weight, bias, eps)
-    return normed.to(x.dtype)
+    return tensors.cast(normed, x.dtype)
 
 
 def _products(site: Site) -> Iterator[Mutation]:

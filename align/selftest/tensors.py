@@ -12,13 +12,19 @@ def library(x: Tensor) -> Any:
     return importlib.import_module("torch" if type(x).__module__.partition(".")[0] == "torch" else "paddle")
 
 
-def cast(x: Tensor, dtype: str) -> Tensor:
-    return x.to(getattr(library(x), dtype))
+def cast(x: Tensor, dtype: Any) -> Tensor:
+    """In another dtype, given by name or as the framework's own.
+
+    Not by `Tensor.to` in Paddle: PaddleNLP, once imported, replaces it with one that takes devices only.
+    """
+    lib = library(x)
+    dtype = getattr(lib, dtype) if isinstance(dtype, str) else dtype
+    return x.to(dtype) if lib.__name__ == "torch" else x.astype(dtype)
 
 
 def through(x: Tensor, dtype: str) -> Tensor:
     """Rounded to a narrower dtype and back."""
-    return cast(x, dtype).to(x.dtype)
+    return cast(cast(x, dtype), x.dtype)
 
 
 def reshaped(x: Tensor, like: Tensor) -> Tensor:
@@ -103,7 +109,7 @@ def cut(x: Tensor, bits: int = 13) -> Tensor:
     """Without the last `bits` of a float32's fraction: what TF32 (13) and bfloat16 (16) leave."""
     lib = library(x)
     step = 2.0 ** (bits - 23)
-    exponent = (x.abs() + (x == 0).to(x.dtype)).log2().floor()
+    exponent = (x.abs() + cast(x == 0, x.dtype)).log2().floor()
     unit = step * lib.full_like(x, 2.0) ** exponent
     return (x / unit).trunc() * unit
 

@@ -16,7 +16,7 @@ from align.case import resolve
 from align.compare import judge_case
 from align.errors import CannotCompareError
 from align.progress import Steps
-from align.selftest import clean, runner, table
+from align.selftest import clean, runner, table, tensors
 from align.selftest import pool as pools
 from align.selftest.catalogue import catalogue
 from align.selftest.clean import judge_clean, judge_rewrite, pick, rewrite_names
@@ -236,6 +236,16 @@ def test_all_stages_stop_at_the_first_that_is_red():
 def test_a_bug_of_a_stage_that_is_not_there_counts_as_not_found():
     outcome = judge("electra", "paddle", Mutation("", "", "nonsense", "", lambda session: None))
     assert (outcome.status, outcome.is_found) == (ERROR, False)
+
+
+def test_casts_do_not_mind_what_paddlenlp_makes_of_tensors():
+    """It replaces `paddle.Tensor.to` with one that takes devices only."""
+    import paddle
+    import paddlenlp  # noqa: F401
+
+    narrow = tensors.cast(paddle.ones([2], dtype="float64"), "float32")
+    assert narrow.dtype == paddle.float32
+    assert tensors.cast(narrow, paddle.float64).dtype == paddle.float64
 
 
 # Clean cases and rewrites --------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from align.selftest.mutation import Mutation
 from align.selftest.operators.scope import ACTIVATIONS, NORMS
 from align.selftest.sabotage import module, override
 from align.selftest.site import Site
-from align.selftest.tensors import library
+from align.selftest.tensors import cast, library
 from align.session import Session
 
 Forward = Callable[..., Any]  # (module, original forward, *its arguments)
@@ -146,7 +146,7 @@ def _where(kept: np.ndarray, y: Any) -> Any:
     """The value of y, and its gradient where `kept`."""
     mask = np.asarray(kept, np.float64)[..., None]
     lib = library(y)
-    mask = lib.from_numpy(mask).to(y.dtype) if lib.__name__ == "torch" else lib.to_tensor(mask).astype(y.dtype)
+    mask = cast(lib.from_numpy(mask) if lib.__name__ == "torch" else lib.to_tensor(mask), y.dtype)
     return y * mask + y.detach() * (1 - mask)
 
 

@@ -175,7 +175,7 @@ def _tables(site: Site) -> Iterator[Mutation]:
 
 def _row_0_zeroed(self: Any, original: Any, ids: Any) -> Any:
     rows = original(ids)
-    return rows * (ids != 0)[..., None].to(rows.dtype)
+    return rows * tensors.cast(ids != 0, rows.dtype)[..., None]
 
 
 def _next_row(self: Any, original: Any, ids: Any) -> Any:
@@ -223,7 +223,7 @@ def _active(self: Any, original: Any, x: Any) -> Any:
 
 
 def _rows_dropped(self: Any, original: Any, x: Any) -> Any:
-    kept = (tensors.library(x).rand([x.shape[0]]) > 0.5).to(x.dtype)
+    kept = tensors.cast(tensors.library(x).rand([x.shape[0]]) > 0.5, x.dtype)
     return x * kept.reshape([-1] + [1] * (x.ndim - 1)) / (1 - self.p)
 
 

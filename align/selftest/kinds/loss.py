@@ -89,7 +89,7 @@ def _mutation(kind: str, name: str, here: Site, path: str, forward: Forward, exp
 
 def _mean_of_all(self: Any, original: Any, logits: Any, labels: Any) -> Any:
     """Paddle's own cross-entropy: the sum over what is kept, divided by all."""
-    return original(logits, labels) * (labels != IGNORED).to(logits.dtype).mean()
+    return original(logits, labels) * tensors.cast(labels != IGNORED, logits.dtype).mean()
 
 
 def _divided_again(self: Any, original: Any, logits: Any, labels: Any) -> Any:
@@ -97,7 +97,7 @@ def _divided_again(self: Any, original: Any, logits: Any, labels: Any) -> Any:
 
 
 def _id_0_ignored(self: Any, original: Any, logits: Any, labels: Any) -> Any:
-    return original(logits, labels + (labels == 0).to(labels.dtype) * IGNORED)
+    return original(logits, labels + tensors.cast(labels == 0, labels.dtype) * IGNORED)
 
 
 def _labels_of_the_next(self: Any, original: Any, logits: Any, labels: Any) -> Any:
@@ -107,12 +107,12 @@ def _labels_of_the_next(self: Any, original: Any, logits: Any, labels: Any) -> A
 def _labels_overwritten(self: Any, original: Any, logits: Any, labels: Any) -> Any:
     """−100 becomes 0 in the caller's labels."""
     loss = original(logits, labels)
-    labels.multiply_((labels != IGNORED).to(labels.dtype))
+    labels.multiply_(tensors.cast(labels != IGNORED, labels.dtype))
     return loss
 
 
 def _smoothed(self: Any, original: Any, logits: Any, labels: Any) -> Any:
-    everywhere = (logits.logsumexp(-1) - logits.mean(-1)) * (labels != IGNORED).to(logits.dtype)
+    everywhere = (logits.logsumexp(-1) - logits.mean(-1)) * tensors.cast(labels != IGNORED, logits.dtype)
     return 0.9 * original(logits, labels) + 0.1 * everywhere.mean()
 
 
