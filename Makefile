@@ -24,6 +24,7 @@ lint: $(READY)
 
 bench: $(READY)
 	$(VENV)/bin/python -m bench.align
+	$(VENV)/bin/python -m bench.convert
 
 clean:
 	rm -rf $(VENV)

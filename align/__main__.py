@@ -25,6 +25,8 @@ examples:
   python -m align step1 --model electra --task masked_lm --variant base-generator
   python -m align step1 --model electra --checkpoint ./electra-small --json report.json
       a transformers directory (config.json with model.safetensors or pytorch_model.bin)
+  python -m align step1 --model electra --checkpoint ./electra-small --paddle-checkpoint ./electra-small-paddlenlp
+      the same checkpoint in two layouts: each side computes with its own
   python -m align step1 --model electra --checkpoint ./electra-small --text corpus.txt
       a batch tokenised with the checkpoint's own vocabulary
   python -m align step1 --model funnel --batch mine.npz
@@ -91,6 +93,14 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     case.add_argument(
         "--checkpoint", type=Path, metavar="DIR", help="take configuration and weights from a checkpoint directory"
     )
+    case.add_argument("--layout", metavar="L", help="the checkpoint's layout, where its files do not tell it")
+    case.add_argument("--part", metavar="P", help="what to take of an original checkpoint that holds several models")
+    case.add_argument(
+        "--paddle-checkpoint",
+        type=Path,
+        metavar="DIR",
+        help="the same checkpoint in another layout, which the Paddle side takes instead",
+    )
     case.add_argument("--batch", type=Path, metavar="FILE.npz", help="your own batch: the keyword arguments of forward")
     case.add_argument(
         "--text",
@@ -151,6 +161,9 @@ def _stage(options: argparse.Namespace) -> int:
         options.task,
         options.variant,
         options.checkpoint,
+        options.layout,
+        options.part,
+        paddle_checkpoint=options.paddle_checkpoint,
         seed=options.seed,
         batch=options.batch,
         text=options.text,

@@ -1,6 +1,6 @@
 """A case: what is compared, on which batch, with which weights. Preparing one is framework-free."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,25 @@ from align.errors import CannotCompareError
 from align.record import RecordWriter
 
 PROBES = ("default", "saturated")
+Weights = Iterable[tuple[str, np.ndarray]]
 
 
 @dataclass(frozen=True)
 class Case:
-    """One comparison of a registered architecture, as the command line names it."""
+    """One comparison of a registered architecture, as the command line names it.
+
+    `layout` is the checkpoint's where its files do not tell, `part` what to take of an original one. With
+    `paddle_checkpoint`, the Paddle side takes its configuration and weights from there.
+    """
 
     model: str
     task: str
     variant: str
     seed: int = 0
     checkpoint: Path | None = None
+    layout: str | None = None
+    part: str | None = None
+    paddle_checkpoint: Path | None = None
     batch: Path | None = None
     text: Path | None = None
     batch_size: int | None = None
@@ -36,13 +44,20 @@ class Case:
         return registry.architecture(self.model).tasks[self.task]
 
     def as_json(self) -> dict[str, Any]:
-        named = {"checkpoint": self.checkpoint, "batch": self.batch, "text": self.text}
+        named = {"checkpoint": self.checkpoint, "paddle_checkpoint": self.paddle_checkpoint}
+        named |= {"batch": self.batch, "text": self.text}
         paths = {key: str(path) for key, path in named.items() if path is not None}
         return {"model": self.model, "task": self.task, "variant": self.variant, "seed": self.seed, **paths}
 
 
 def resolve(
-    model: str, task: str | None = None, variant: str | None = None, checkpoint: Path | None = None, **rest: Any
+    model: str,
+    task: str | None = None,
+    variant: str | None = None,
+    checkpoint: Path | None = None,
+    layout: str | None = None,
+    part: str | None = None,
+    **rest: Any,
 ) -> Case:
     """A case with its defaults filled in: the architecture's first task or the checkpoint's, and the tiny variant.
 
@@ -53,13 +68,20 @@ def resolve(
     if variant is not None and checkpoint is not None:
         raise CannotCompareError("--variant and --checkpoint both name a configuration: leave one out")
     if checkpoint is None:
+        if rest.get("paddle_checkpoint"):
+            raise CannotCompareError("--paddle-checkpoint is compared with another: name that one with --checkpoint")
         variant = registry.known(variant or "tiny", architecture.variants, f"variant of {model}")
         raw: Mapping[str, Any] = architecture.variants[variant]
     else:
-        variant, raw = "checkpoint", _open(checkpoint).config
+        variant, raw = "checkpoint", _open(checkpoint, layout, part).options(model)
         task = task or architecture.task_of(raw.get("architectures") or ())
     task = registry.known(task or next(iter(architecture.tasks)), architecture.tasks, f"task of {model}")
-    return Case(model, task, variant, checkpoint=checkpoint, raw_config=raw, **rest)
+    return Case(model, task, variant, checkpoint=checkpoint, layout=layout, part=part, raw_config=raw, **rest)
+
+
+def paddle_config(case: Case) -> Mapping[str, Any]:
+    """The configuration of the Paddle side: torch's, unless it has a checkpoint of its own."""
+    return case.raw_config if case.paddle_checkpoint is None else _open(case.paddle_checkpoint).options(case.model)
 
 
 def make_batch(case: Case, config: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -97,10 +119,22 @@ def write_weights(case: Case, description: Mapping[str, Any], folder: Path) -> d
             finite.
 
     """
-    shapes = {name: tuple(shape) for name, shape in description["shapes"].items()}
-    owned = {name: shape for name, shape in shapes.items() if name not in description["tied"]}
-    paths = {probe: folder / f"weights-{probe}.rec" for probe in PROBES}
-    source = _fake(case, owned) if case.checkpoint is None else _stored(case, shapes, owned)
+    if case.checkpoint is not None:
+        checkpoint = _open(case.checkpoint, case.layout, case.part)
+        return _write_probes(case, _stored(checkpoint, case, description), folder, "weights")
+    shapes = {name: tuple(shape) for name, shape in description["shapes"].items() if name not in description["tied"]}
+    return _write_probes(case, fake_data.make_weights(case.model, shapes, seed=case.seed), folder, "weights")
+
+
+def write_paddle_weights(case: Case, description: Mapping[str, Any], folder: Path) -> dict[str, Path]:
+    """As `write_weights`, what the Paddle side has for itself: nothing, or the weights of `paddle_checkpoint`."""
+    if case.paddle_checkpoint is None:
+        return {}
+    return _write_probes(case, _stored(_open(case.paddle_checkpoint), case, description), folder, "paddle-weights")
+
+
+def _write_probes(case: Case, source: Weights, folder: Path, stem: str) -> dict[str, Path]:
+    paths = {probe: folder / f"{stem}-{probe}.rec" for probe in PROBES}
     with RecordWriter(paths["default"]) as plain, RecordWriter(paths["saturated"]) as saturated:
         for name, value in source:
             plain.add(name, value)
@@ -108,27 +142,23 @@ def write_weights(case: Case, description: Mapping[str, Any], folder: Path) -> d
     return paths
 
 
-def _fake(case: Case, owned: Mapping[str, tuple[int, ...]]) -> Any:
-    return fake_data.make_weights(case.model, owned, seed=case.seed)
-
-
-def _stored(case: Case, shapes: Mapping[str, tuple[int, ...]], owned: Mapping[str, tuple[int, ...]]) -> Any:
-    assert case.checkpoint is not None
-    checkpoint = _open(case.checkpoint)
+def _stored(checkpoint: convert.Checkpoint, case: Case, description: Mapping[str, Any]) -> Weights:
+    shapes = {name: tuple(shape) for name, shape in description["shapes"].items()}
     try:
-        plan = convert.table(case.model, checkpoint.layout, "torch", checkpoint.config).plan(checkpoint.shapes)
-        convert.check_state(plan.target_shapes, shapes, str(case.checkpoint))
+        rules = convert.table(case.model, checkpoint.layout, "torch", checkpoint.options(case.model))
+        plan = rules.plan(checkpoint.shapes)
+        convert.check_state(plan.target_shapes, shapes, str(checkpoint.weights.parent))
         checkpoint.check_finite()
         for name, value in plan.convert(lambda name: checkpoint.read(name, dtype="float32")):
-            if name in owned:
+            if name not in description["tied"]:
                 yield name, value
     except convert.ConvertError as error:
         raise _refused(error) from error
 
 
-def _open(directory: Path) -> Any:
+def _open(directory: Path, layout: str | None = None, part: str | None = None) -> convert.Checkpoint:
     try:
-        return convert.open_checkpoint(directory)
+        return convert.open_checkpoint(directory, layout, part=part)
     except convert.ConvertError as error:
         raise _refused(error) from error
 

@@ -9,7 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from align.case import PROBES, Case, make_batch, without_labels, write_weights
+from align.case import (
+    PROBES,
+    Case,
+    make_batch,
+    paddle_config,
+    without_labels,
+    write_paddle_weights,
+    write_weights,
+)
 from align.client import Client, InProcessClient, WorkerClient
 from align.errors import CannotCompareError
 from align.progress import Steps
@@ -66,15 +74,20 @@ def judge_case(
     with tempfile.TemporaryDirectory(prefix="plumbline-") as name:
         folder = Path(name)
         with steps.step("building both models"):
-            ask = {"model": case.model, "task_class": case.task_class, "config": dict(case.raw_config)}
-            pending = torch.submit("build", **ask), paddle.submit("build", **ask)
+            ask = {"model": case.model, "task_class": case.task_class}
+            pending = (
+                torch.submit("build", config=dict(case.raw_config), **ask),
+                paddle.submit("build", config=dict(paddle_config(case)), **ask),
+            )
             descriptions = {"torch": pending[0].result(), "paddle": pending[1].result()}
         with steps.step("making the batch and the weights"):
             arrays = make_batch(case, descriptions["torch"]["config"])
             batch = write_record(folder / "batch.rec", arrays)
             inputs = write_record(folder / "inputs.rec", without_labels(case, arrays))
             weights = write_weights(case, descriptions["torch"], folder)
-        pair = Pair(torch, paddle, folder, inputs, descriptions, steps)
+            own = write_paddle_weights(case, descriptions["torch"], folder)
+        replaced = {weights[probe]: path for probe, path in own.items()}
+        pair = Pair(torch, paddle, folder, inputs, descriptions, steps, paddle_weights=replaced)
         subject = Subject(pair, inputs, batch, {probe: weights[probe] for probe in PROBES}, case, options)
         reports = run_stages(stages, subject, keep_going)
         for report in reports:

@@ -65,8 +65,14 @@ def _block(module: str) -> str:
     return ".".join(parts[: numbered + 1])
 
 
-def class_sums(gradients: GradientRecord, description: Mapping[str, Any], probe: str) -> Iterator[Verdict]:
-    """A rule that the reference itself must obey: the gradient of softmax cross-entropy sums to 0 over the classes."""
+def class_sums(
+    values: Mapping[str, np.ndarray], gradients: GradientRecord, description: Mapping[str, Any], probe: str
+) -> Iterator[Verdict]:
+    """A rule that the reference itself must obey: the gradient of softmax cross-entropy sums to 0 over the classes.
+
+    But for rounding: a softmax knows exp(x − log Σ exp x) no better than its argument, so to u·|x|, and the gradient is
+    that times what is sent back to the loss.
+    """
     for module, facts in description["kinds"].items():
         edge = f"{module}:in0"
         softmax = "CrossEntropy" in facts["class"] and "Binary" not in facts["class"]
@@ -74,7 +80,9 @@ def class_sums(gradients: GradientRecord, description: Mapping[str, Any], probe:
         if gradient is None or not gradient.size:
             continue
         sums = gradient.sum(-1)
-        limit = K * rounding("float64", float(np.abs(gradient).sum(-1).max()))
+        sent = gradients.get(f"{module}:out")
+        size = np.abs(gradient).sum(-1).max() if sent is None else np.abs(sent).max()
+        limit = K * rounding("float64", float(size * (1 + np.abs(values[edge]).max())))
         yield Verdict(
             f"{edge} summed over classes", probe, RULE, module, difference(np.zeros_like(sums), sums), 0.0, limit
         )

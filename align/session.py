@@ -26,6 +26,7 @@ from align.errors import CannotCompareError
 from align.gradients import GradientRecord, GradientRecorder, GradientReplay, GradientSink
 from align.record import Record, RecordWriter
 from align.sinks import Recorder, Replay, Sink
+from convert.live import config_class
 
 Progress = Callable[[int], None]
 
@@ -67,11 +68,8 @@ class Session:
         silently.
         """
         module = importlib.import_module(f"{self.backend.models}.{model}")
-        config_class: Any = next(
-            value for key, value in vars(module).items() if key.endswith("Config") and dataclasses.is_dataclass(value)
-        )
         try:
-            resolved = _round_floats(config_class.from_dict(config))
+            resolved = _round_floats(config_class(module).from_dict(config))
             self._make = partial(getattr(module, task_class), resolved)
             self._config = dataclasses.asdict(resolved)
             self.model = self.fresh("float64")
@@ -272,11 +270,13 @@ class Session:
     def to_torch(self, name: str) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
         """The torch name of one of this model's tensors, and the function from its layout to torch's.
 
+        That leaves arrays of another rank as they are: a step counter, the row of a factored state.
         Where no table of a registered architecture says otherwise, the weight of a Linear is what differs.
         """
         if name in self._steps:
             step = self._steps[name]
-            return step.target, step.rule.op.view
+            op, rank = step.rule.op, len(step.rule.op.inverse().shape(step.shape))
+            return step.target, lambda array: op.view(array) if array.ndim == rank else array
         module, _, leaf = name.rpartition(".")
         owner = dict(self.backend.modules(self.model)).get(module or ROOT)
         transposed = leaf == "weight" and owner is not None and self.backend.is_transposed(owner)
@@ -350,14 +350,19 @@ def _kind(module: Any) -> dict[str, Any]:
 
 
 def ulp_noise(seed: int, dtype: str) -> Callable[[np.ndarray], np.ndarray]:
-    """Multiply by 1 ± 2⁻⁵² (float64) or 1 ± 2⁻²³ (float32), the sign at random."""
+    """Multiply by 1 ± 2⁻⁵² (float64) or 1 ± 2⁻²³ (float32), the sign at random; what is finite stays so.
+
+    The largest finite number is a common mask: one that became infinite would make a fully masked softmax undefined.
+    """
     generator = np.random.default_rng(seed)
     unit = np.finfo(dtype).eps
     factors = np.array([1 - unit, 1 + unit], dtype)
 
     def change(array: np.ndarray) -> np.ndarray:
         octets = np.frombuffer(generator.bytes(-(-array.size // 8)), np.uint8)
-        return array * factors[np.unpackbits(octets, count=array.size).reshape(array.shape)]
+        with np.errstate(over="ignore"):
+            changed = array * factors[np.unpackbits(octets, count=array.size).reshape(array.shape)]
+        return np.where(np.isinf(changed), array * factors[0], changed)
 
     return change
 

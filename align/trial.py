@@ -32,12 +32,19 @@ class Pair:
     descriptions: Mapping[str, Mapping[str, Any]]
     steps: Steps
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))  # of its trials
+    paddle_weights: Mapping[Path, Path] = field(default_factory=dict)  # what Paddle takes in place of a record
 
     @property
     def common(self) -> list[str]:
         """The modules that both sides have."""
         paddle = self.descriptions["paddle"]["kinds"]
         return [name for name in self.descriptions["torch"]["kinds"] if name in paddle]
+
+    def load(self, weights: Path, model: str | None) -> list[str]:
+        """Have both sides take the record `weights`; what does not fit is returned, one line each."""
+        sides = (self.torch, weights), (self.paddle, self.paddle_weights.get(weights, weights))
+        pending = [side.submit("load", weights=str(path), model=model) for side, path in sides]
+        return [line for answer in pending for line in answer.result()]
 
 
 class Trial:
@@ -62,10 +69,7 @@ class Trial:
 
     def load(self, weights: Path, model: str | None) -> list[str]:
         with self.pair.steps.step(f"{self.probe}: loading weights"):
-            pending = [
-                side.submit("load", weights=str(weights), model=model) for side in (self.pair.torch, self.pair.paddle)
-            ]
-            return [line for answer in pending for line in answer.result()]
+            return self.pair.load(weights, model)
 
     def weights(self, given: Path | None) -> Record:
         """The reference's weights: those given, or the live model's own."""

@@ -3,6 +3,8 @@
 table("funnel", "transformers", "paddle").plan(shapes)     proves that a conversion is complete
 convert_state(state, "funnel", "torch", "paddle")          converts a state dict in memory
 open_checkpoint(directory)                                 reads a checkpoint in any format, lazily
+load(ElectraForMaskedLM, directory)                        makes a model of either framework of it
+save(model, directory, "paddlenlp", config=config)         writes one in any layout
 """
 
 from collections.abc import Mapping
@@ -13,8 +15,10 @@ import numpy as np
 from convert.checkpoint import Checkpoint, open_checkpoint
 from convert.errors import CheckpointError, ConvertError, MappingError
 from convert.layouts import LAYOUTS, names, table
+from convert.live import load, save
+from convert.ops import Alias, Drop, Keep, Linear, Reshape
 from convert.plan import Plan, Step, Table, check_state
-from convert.rules import Alias, Drop, Keep, Linear, Rule
+from convert.rules import Rule
 
 __all__ = [
     "LAYOUTS",
@@ -27,13 +31,16 @@ __all__ = [
     "Linear",
     "MappingError",
     "Plan",
+    "Reshape",
     "Rule",
     "Step",
     "Table",
     "check_state",
     "convert_state",
+    "load",
     "names",
     "open_checkpoint",
+    "save",
     "table",
 ]
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from convert.arrays import contiguous, same_bits
 from convert.errors import MappingError, nearest
-from convert.rules import Alias, Drop, Rule, Rules, Shape, inverse
+from convert.ops import Alias, Drop, Shape
+from convert.rules import Rule, Rules, inverse
 
 HINTS = 20  # so many offenders at most get a nearest name: to look for one is slow
 
@@ -47,17 +48,26 @@ class Plan:
         kinds = [type(step.rule.op).__name__ for step in self.steps]
         return Counter(kinds) + Counter(Drop=len(self.dropped))
 
+    @property
+    def reasons(self) -> dict[str, list[str]]:
+        """The names dropped for each reason."""
+        found: dict[str, list[str]] = {}
+        for name, reason in self.dropped.items():
+            found.setdefault(reason, []).append(name)
+        return found
+
     def convert(self, read: Callable[[str], np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
         """Yield (target name, array in C order), one tensor at a time; `read` fetches a source tensor.
 
         Tied names are compared before the first is yielded; MappingError lists those that differ.
         """
-        self._check_ties(read)
+        self.check_ties(lambda a, b: same_bits(contiguous(read(a)), contiguous(read(b))))
         for step in self.steps:
             yield step.target, contiguous(step.rule.op.view(read(step.source)))
 
-    def _check_ties(self, read: Callable[[str], np.ndarray]) -> None:
-        loose = [pair for pair in self.ties if not same_bits(contiguous(read(pair[0])), contiguous(read(pair[1])))]
+    def check_ties(self, same: Callable[[str, str], bool]) -> None:
+        """Raise MappingError with the tied names that `same` says are not one tensor."""
+        loose = [pair for pair in self.ties if not same(*pair)]
         if loose:
             lines = [f"{a} and {b} are one tensor in this model, but their values differ" for a, b in loose]
             raise MappingError('tied weights (a configuration unties them by "tie_word_embeddings": false)', lines)
@@ -83,7 +93,7 @@ class Table:
         """Prove that tensors of these names and shapes convert: each is taken by one rule, each target filled once.
 
         Raises MappingError with every offender: unexpected names, names that several rules claim, targets filled twice,
-        wrong numbers of dimensions, tied tensors of different shapes or missing altogether.
+        shapes that no rule fits, tied tensors of different shapes or missing altogether.
         """
         aliases = [(rule, rule.op) for rule in self.rules if isinstance(rule.op, Alias)]
         aliases = [(rule, op) for rule, op in aliases if rule.source in shapes or op.beside in shapes]
@@ -108,10 +118,20 @@ class Table:
                 index.setdefault(_skeleton(rule.source), []).append((pattern, rule))
         return index
 
+    @cached_property
+    def _drops(self) -> list[tuple[re.Pattern[str], Rule]]:
+        """The rules that drop all names of a kind."""
+        kinds = [(rule.source, rule) for rule in self.rules if rule.source and "*" in rule.source]
+        return [(re.compile(re.escape(source).replace(r"\*", ".*"), re.DOTALL), rule) for source, rule in kinds]
+
     def _claims(self, name: str) -> list[tuple[Rule, str | None]]:
-        """The rules that take `name`, each with the target it makes of it."""
-        found = [(rule, pattern.fullmatch(name)) for pattern, rule in self._index.get(_skeleton(name), ())]
-        return [(rule, rule.target and rule.target.format(*match.groups())) for rule, match in found if match]
+        """The rules that take `name`, each with the target it makes of it; without any, one that drops its kind."""
+        known = self._index.get(_skeleton(name), ())
+        found = [(rule, match) for pattern, rule in known if (match := pattern.fullmatch(name))]
+        if found:
+            return [(rule, rule.target and rule.target.format(*match.groups())) for rule, match in found]
+        dropped = next((rule for pattern, rule in self._drops if pattern.fullmatch(name)), None)
+        return [(dropped, None)] if dropped else []
 
     def _unclear(self, claims: Mapping[str, list[tuple[Rule, str | None]]]) -> list[str]:
         """A line for each name that no rule takes, or more than one."""
@@ -127,8 +147,10 @@ class Table:
 
     def _hint(self, name: str) -> str:
         numbers = re.findall(r"\d+", name)
-        known = (rule.source for rule in self.rules if rule.source)
-        return nearest(name, [pattern.format(*numbers) for pattern in known if pattern.count("{}") == len(numbers)])
+        known = (rule.source for rule in self.rules if rule.source and "*" not in rule.source)
+        return nearest(
+            name, [pattern.format(*numbers) for pattern in known if pattern.count("{}") in (0, len(numbers))]
+        )
 
 
 def check_state(shapes: Mapping[str, Shape], expected: Mapping[str, Shape], where: str) -> None:
@@ -168,7 +190,7 @@ def _follow(
 
 
 def _steps(taken: Iterable[tuple[str, Rule, str | None]], shapes: Mapping[str, Shape]) -> tuple[list[Step], list[str]]:
-    """A step for each target, and a line for each source that has the wrong number of dimensions for its rule."""
+    """A step for each target, and a line for each source whose shape does not fit its rule."""
     steps, misfits = [], []
     for source, rule, target in taken:
         if target is None:
@@ -176,7 +198,7 @@ def _steps(taken: Iterable[tuple[str, Rule, str | None]], shapes: Mapping[str, S
         try:
             steps.append(Step(source, target, rule, rule.op.shape(tuple(shapes[source]))))
         except ValueError as error:
-            misfits.append(f"wrong rank: {source} has shape {tuple(shapes[source])}; {rule}: {error}")
+            misfits.append(f"wrong shape: {source} has shape {tuple(shapes[source])}; {rule}: {error}")
     return steps, misfits
 
 

@@ -1,63 +1,20 @@
 """Declarative, reversible rules between checkpoint layouts.
 
 A layout is declared once, as rules from our torch layout (the hub) to it. Everything else is derived: the inverse, and
-the rules from any layout A to any B as A → torch ∘ torch → B. A name is a pattern in which `{}` stands for a number.
-`convert.plan` applies the rules to the names of a checkpoint.
+the rules from any layout A to any B as A → torch ∘ torch → B. A name is a pattern in which `{}` stands for a number
+and, where it is dropped, `*` for any text. `convert.plan` applies the rules to the names of a checkpoint.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
+from convert.errors import ConvertError
+from convert.ops import Alias, Drop, Keep, Linear, then
 
-Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Keep:
-    """The tensor as it stands: embeddings, norms, biases, everything of three dimensions."""
-
-    def shape(self, shape: Shape) -> Shape:
-        """The shape in the target layout; ValueError where the rule cannot apply."""
-        return shape
-
-    def view(self, array: np.ndarray) -> np.ndarray:
-        """The tensor in the target layout, as a view: nothing is copied yet."""
-        return array
-
-
-@dataclass(frozen=True)
-class Linear(Keep):
-    """The weight of a Linear, transposed: torch stores (out, in), Paddle (in, out). Its own inverse."""
-
-    def shape(self, shape: Shape) -> Shape:
-        if len(shape) != 2:
-            raise ValueError("a Linear weight has 2 dimensions")
-        return shape[::-1]
-
-    def view(self, array: np.ndarray) -> np.ndarray:
-        return array.T
-
-
-@dataclass(frozen=True)
-class Alias(Keep):
-    """A second name of the tensor `of`, which a file may leave out: it is then due wherever the name `beside` stands.
-
-    Where a file holds both, they must be equal to the last bit. If the configuration sets `option` to false, the two
-    are not tied, and the rule is a plain Keep. The names have no `{}`.
-    """
-
-    of: str
-    beside: str
-    option: str | None = None
-
-
-@dataclass(frozen=True)
-class Drop(Keep):
-    """A name that only the other layout has, left out on purpose; the reverse direction does not make it."""
-
-    reason: str
+Config = Mapping[str, Any]  # what config.json says
+Numbers = tuple[int, ...]
+Pairs = tuple[tuple[Numbers, Numbers], ...]  # what stands for {} in the source's name, and in the target's
 
 
 @dataclass(frozen=True)
@@ -66,13 +23,15 @@ class Rule:
 
     `only` names the architectures (config.json's "architectures") whose files hold this name, where one name of the
     target stands for several of ours. A missing side (None) means that the layout does not have the tensor under a
-    name.
+    name. Where the target counts in another way, `numbers` has all pairs of the source's numbers and the target's, or
+    makes them for a configuration.
     """
 
     source: str | None
     target: str | None
     op: Keep = field(default_factory=Keep)
     only: tuple[str, ...] = ()
+    numbers: Callable[[Config], Pairs] | Pairs | None = None
 
     def __str__(self) -> str:
         return f"{type(self.op).__name__}({self.source} → {self.target})"
@@ -102,14 +61,18 @@ def linear(source: str, target: str | None = None, *, bias: bool = True, only: t
     return (weight, *keep(f"{source}.bias", f"{target}.bias", only)) if bias else (weight,)
 
 
-def drop(target: str, reason: str) -> Rules:
+def drop(target: str, reason: str, only: tuple[str, ...] = ()) -> Rules:
     """A name that only the other layout has."""
-    return (Rule(None, target, Drop(reason)),)
+    return (Rule(None, target, Drop(reason), only),)
 
 
-def under(prefix: str, rules: Rules) -> Rules:
-    """The same rules below `prefix`, on both sides."""
-    return tuple(replace(rule, source=f"{prefix}{rule.source}", target=f"{prefix}{rule.target}") for rule in rules)
+def under(prefix: str, rules: Rules, theirs: str | None = None, **changes: Any) -> Rules:
+    """The same rules below `prefix`, on the target's side below `theirs` (the same if left out), with `changes`."""
+    theirs = prefix if theirs is None else theirs
+    return tuple(
+        replace(rule, source=f"{prefix}{rule.source}", target=rule.target and f"{theirs}{rule.target}", **changes)
+        for rule in rules
+    )
 
 
 def own_names(rules: Rules) -> Rules:
@@ -122,18 +85,58 @@ def identity(rules: Rules) -> Rules:
     return tuple(replace(rule, op=Keep()) if rule.op == Linear() else rule for rule in own_names(rules))
 
 
+# The words of TensorFlow's layouts.
+
+
+def tf_linear(source: str, target: str, *, only: tuple[str, ...] = ()) -> Rules:
+    """Kernel (in, out) and bias of a dense layer."""
+    return (
+        Rule(f"{source}.weight", f"{target}/kernel", Linear(), only),
+        *keep(f"{source}.bias", f"{target}/bias", only),
+    )
+
+
+def tf_norm(source: str, target: str, *, only: tuple[str, ...] = ()) -> Rules:
+    """Gamma and beta of a normalisation."""
+    return (*keep(f"{source}.weight", f"{target}/gamma", only), *keep(f"{source}.bias", f"{target}/beta", only))
+
+
+def training_state() -> Rules:
+    """What training with TensorFlow leaves in a checkpoint beside the weights."""
+    moments = "a moment of the optimizer, which belongs to the training it was saved from"
+    slots = (
+        *("*/adam_m", "*/adam_v", "*/lamb_m", "*/lamb_v"),  # of BERT's, ELECTRA's and Funnel's own optimizers
+        *("*/Adam", "*/Adam_1", "*/LAMB", "*/LAMB_1", "beta1_power", "beta2_power"),  # of tf.compat.v1's slots
+        *("*/AdamWeightDecayOptimizer", "*/AdamWeightDecayOptimizer_1"),
+        "*/.OPTIMIZER_SLOT/*",  # of tf.train.Checkpoint
+    )
+    return (
+        *(rule for slot in slots for rule in drop(slot, moments)),
+        *drop("global_step", "how many steps the training had taken"),
+        *drop("save_counter/.ATTRIBUTES/VARIABLE_VALUE", "how often the training was saved"),
+    )
+
+
+def required(config: Config, option: str) -> Any:
+    """An option by which a layout numbers its layers; ConvertError if the configuration does not say it."""
+    if option not in config:
+        raise ConvertError(f'config.json does not say "{option}", by which this layout numbers its layers')
+    return config[option]
+
+
 # The algebra of tables.
 
 
-def active(rules: Rules, config: Mapping[str, Any]) -> Rules:
-    """The rules that hold for one configuration: those of its architecture, with aliases undone that it unties."""
+def active(rules: Rules, config: Config) -> Rules:
+    """The rules for one configuration: those of its architecture, without the aliases that it unties."""
     chosen = {name for rule in rules for name in rule.only} & set(config.get("architectures") or ())
     ours = [rule for rule in rules if not (rule.only and chosen) or chosen & set(rule.only)]
-    loose = [replace(rule, op=Keep()) if _untied(rule.op, config) else rule for rule in ours]
-    return tuple(rule for rule in loose if rule.op != Keep() or None not in (rule.source, rule.target))
+    loose = [replace(rule, op=Keep() if _untied(rule.op, config) else rule.op.sized(config)) for rule in ours]
+    held = [rule for rule in loose if rule.op != Keep() or None not in (rule.source, rule.target)]
+    return tuple(replace(rule, numbers=rule.numbers(config)) if callable(rule.numbers) else rule for rule in held)
 
 
-def _untied(op: Keep, config: Mapping[str, Any]) -> bool:
+def _untied(op: Keep, config: Config) -> bool:
     return isinstance(op, Alias) and op.option is not None and config.get(op.option) is False
 
 
@@ -143,21 +146,52 @@ def inverse(rules: Rules) -> Rules:
 
     def turned(op: Keep) -> Keep:
         if not isinstance(op, Alias):
-            return op
+            return op.inverse()
         return replace(op, of=str(names[op.of]), beside=str(names[op.beside]))
 
-    return tuple(replace(rule, source=rule.target, target=rule.source, op=turned(rule.op)) for rule in rules)
+    def back(rule: Rule) -> Rule:
+        pairs = _pairs(rule)
+        numbers = pairs and tuple((theirs, ours) for ours, theirs in pairs)
+        return replace(rule, source=rule.target, target=rule.source, op=turned(rule.op), numbers=numbers)
+
+    return tuple(map(back, rules))
+
+
+def _pairs(rule: Rule) -> Pairs | None:
+    assert not callable(rule.numbers), "rules are made active before they are turned or joined"
+    return rule.numbers
 
 
 def compose(first: Rules, second: Rules) -> Rules:
-    """`first`, then `second`, which starts from the names that `first` ends in. Two transpositions cancel."""
-    onward = {rule.source: rule for rule in second if rule.source}
-    joined = [_joined(rule, onward[rule.target]) for rule in first if rule.target in onward]
+    """`first`, then `second`, which starts from the names that `first` ends in."""
+    onward: dict[str, list[Rule]] = {}
+    for rule in second:
+        if rule.source:
+            onward.setdefault(rule.source, []).append(rule)
+    joined = [_joined(rule, follower) for rule in first if rule.target for follower in onward.get(rule.target, ())]
     ends = (*(rule for rule in first if not rule.target), *(rule for rule in second if not rule.source))
     drops = (rule for rule in ends if isinstance(rule.op, Drop))
     return (*(rule for rule in joined if rule.source or rule.target), *drops)
 
 
 def _joined(first: Rule, second: Rule) -> Rule:
-    op = Keep() if first.op == second.op == Linear() else second.op if first.op == Keep() else first.op
-    return Rule(first.source, second.target, op, first.only or second.only)
+    here, there = _pairs(first), _pairs(second)
+    numbers = there if here is None else here
+    if here is not None and there is not None:
+        onward = dict(there)
+        numbers = tuple((ours, onward[hub]) for ours, hub in here if hub in onward)
+    return Rule(first.source, second.target, then(first.op, second.op), first.only or second.only, numbers)
+
+
+def numbered(rules: Rules) -> Rules:
+    """The rules with `numbers` spelled out, one for each pair; no `{}` is left in them."""
+    return tuple(spelled for rule in rules for spelled in _spelled(rule))
+
+
+def _spelled(rule: Rule) -> Rules:
+    pairs = _pairs(rule)
+    if pairs is None:
+        return (rule,)
+    plain = replace(rule, numbers=None)
+    names = [(str(rule.source).format(*ours), str(rule.target).format(*theirs)) for ours, theirs in pairs]
+    return tuple(replace(plain, source=source, target=target) for source, target in names)

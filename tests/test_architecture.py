@@ -20,16 +20,17 @@ MAY_IMPORT = {
     "models_torch": {"torch"},
     "models_paddle": {"paddle"},
     "fake_data": {"numpy", "tokenizers"},
-    "convert": {"numpy", "rich"},
+    "convert": {"numpy", "rich", "crc32c", "isal"},
     "align": {"numpy", "rich", "scipy", "sklearn", "seqeval", "convert", "fake_data"},
 }
 
 
 def exceptions(path):
-    """In `align` a file may import the framework that it is named after, and the selftest's bugs both."""
+    """A file of `align` or `convert` may import the framework that it is named after, the selftest's bugs both."""
     if path.is_relative_to(ROOT / "align/selftest"):
         return {"torch", "paddle"}
-    return {path.stem} & FRAMEWORKS if path.is_relative_to(ROOT / "align") else set()
+    named = any(path.is_relative_to(ROOT / folder) for folder in ("align", "convert"))
+    return {path.stem} & FRAMEWORKS if named else set()
 
 
 def files(folder):

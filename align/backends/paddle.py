@@ -11,10 +11,10 @@ with warnings.catch_warnings():
     import paddle
 
 from align.edges import ROOT
+from convert.live.paddle import Paddle
 
 
-class PaddleBackend:
-    name = "paddle"
+class PaddleBackend(Paddle):
     models = "models_paddle"
 
     def version(self) -> str:
@@ -35,20 +35,11 @@ class PaddleBackend:
         for name, module in model.named_sublayers(include_self=True):
             yield name or ROOT, module
 
-    def parameters(self, model: paddle.nn.Layer) -> list[tuple[str, paddle.Tensor]]:
-        return list(model.state_dict().items())
-
-    def cast(self, model: paddle.nn.Layer, dtype: str) -> None:
-        model.to(dtype=dtype)  # type: ignore[arg-type]
-
     def set_training(self, model: paddle.nn.Layer, training: bool) -> None:
         if training:
             model.train()
         else:
             model.eval()
-
-    def set_value(self, tensor: paddle.Tensor, value: np.ndarray) -> None:
-        tensor.set_value(np.ascontiguousarray(value).astype(str(tensor.dtype).rpartition(".")[2], copy=False))
 
     def is_tensor(self, value: Any) -> bool:
         return isinstance(value, paddle.Tensor)

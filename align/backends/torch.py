@@ -8,10 +8,10 @@ import torch
 
 from align.edges import ROOT
 from align.errors import CannotCompareError
+from convert.live.torch import Torch, as_tensor
 
 
-class TorchBackend:
-    name = "torch"
+class TorchBackend(Torch):
     models = "models_torch"
 
     def __init__(self) -> None:
@@ -39,18 +39,8 @@ class TorchBackend:
         for name, module in model.named_modules():
             yield name or ROOT, module
 
-    def parameters(self, model: torch.nn.Module) -> list[tuple[str, torch.Tensor]]:
-        return list(model.state_dict(keep_vars=True).items())
-
-    def cast(self, model: torch.nn.Module, dtype: str) -> None:
-        model.to(getattr(torch, dtype))
-
     def set_training(self, model: torch.nn.Module, training: bool) -> None:
         model.train(training)
-
-    def set_value(self, tensor: torch.Tensor, value: np.ndarray) -> None:
-        with torch.no_grad():
-            tensor.copy_(_tensor(value))
 
     def is_tensor(self, value: Any) -> bool:
         return isinstance(value, torch.Tensor)
@@ -68,7 +58,7 @@ class TorchBackend:
         return tensor.detach().cpu().numpy()
 
     def tap(self, tensor: torch.Tensor, substitute: np.ndarray | None, differentiable: bool) -> tuple[Any, Any]:
-        leaf = tensor.detach() if substitute is None else _tensor(substitute)
+        leaf = tensor.detach() if substitute is None else as_tensor(substitute)
         if not (differentiable and leaf.is_floating_point()):
             return leaf, leaf
         leaf.requires_grad_()
@@ -78,20 +68,15 @@ class TorchBackend:
         return None if leaf.grad is None else leaf.grad.numpy()
 
     def backward(self, tensor: torch.Tensor, gradient: np.ndarray) -> None:
-        torch.autograd.backward([tensor], [_tensor(gradient).to(tensor.dtype)], retain_graph=True)
+        torch.autograd.backward([tensor], [as_tensor(gradient).to(tensor.dtype)], retain_graph=True)
 
     def clear_gradients(self, model: torch.nn.Module) -> None:
         model.zero_grad(set_to_none=True)
 
     def forward(self, model: torch.nn.Module, batch: Mapping[str, np.ndarray]) -> Any:
-        tensors = {name: _tensor(value) for name, value in batch.items()}
+        tensors = {name: as_tensor(value) for name, value in batch.items()}
         with torch.enable_grad():
             return model(**tensors)
-
-
-def _tensor(array: np.ndarray) -> torch.Tensor:
-    """The array as a tensor that may be written to: a copy if the array may not (a record's, say)."""
-    return torch.from_numpy(array if array.flags.writeable and array.flags.c_contiguous else np.array(array))
 
 
 BACKEND = TorchBackend()

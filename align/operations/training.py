@@ -82,16 +82,29 @@ def _read(path: str, dtype: str) -> dict[str, np.ndarray]:
 class _Disturbance:
     """The rounding that a control adds to an update.
 
-    Every weight is changed by one unit in the last place, at random, as it was before the first update. And every
+    Every gradient that is not zero is moved by the roundoff of the largest in its parameter, at random: a small one is
+    what is left of larger ones, and Adam gives it a step as large as theirs. Every weight is changed by one unit in the
+    last place, as it was before the first update. And every
     update is scaled by 1 ± u/(1 − β₂ᵗ), with one sign for the whole run: what an Adam loses that computes its bias
     correction in the working precision, as Paddle does and PyTorch does not.
     """
 
     def __init__(self, seed: int, dtype: str) -> None:
         self._noise = ulp_noise(seed, dtype)
-        self._scale = (-1) ** seed * float(np.finfo(dtype).eps) / 2
+        self._signs = np.random.default_rng(seed)
+        self._roundoff = float(np.finfo(dtype).eps) / 2
+        self._scale = (-1) ** seed * self._roundoff
         self._updates = 0
         self.before: dict[str, np.ndarray] = {}
+
+    def gradients(self, gradients: Mapping[str, np.ndarray | None]) -> dict[str, np.ndarray | None]:
+        """The gradients to go on with."""
+        return {name: None if g is None else self._moved(g) for name, g in gradients.items()}
+
+    def _moved(self, gradient: np.ndarray) -> np.ndarray:
+        largest = np.abs(gradient).max(initial=0)
+        signs = 2 * self._signs.integers(2, size=gradient.shape) - 1
+        return np.where(gradient, gradient + gradient.dtype.type(self._roundoff * largest) * signs, gradient)
 
     def after(self, spec: OptimizerSpec, weights: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
         """The weights to go on with."""
@@ -114,9 +127,11 @@ class _Watch:
         self.columns: dict[str, list[Any]] = {column: [] for column in columns}
 
     def gather(self, number: int) -> None:
-        """Look at the gradients, before they are clipped."""
-        self._sketch("gradients", "gradient sizes", self.engine.gradients())
+        """Look at the gradients, before they are clipped; then disturb them, if this is a control."""
+        gradients = self.engine.gradients()
+        self._sketch("gradients", "gradient sizes", gradients)
         if self._disturbance:
+            self.engine.set_gradients(self._disturbance.gradients(gradients))
             self._disturbance.before = self._weights()
 
     def updated(self, iteration: Iteration) -> None:

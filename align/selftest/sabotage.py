@@ -100,7 +100,10 @@ def change_weights(session: Session, alter: Callable[[Weights], None]) -> None:
         turned = {f"{name}.weight" for name, m in backend.modules(session.model) if backend.is_transposed(m)}
         weights = {name: np.array(value.T if name in turned else value) for name, value in clean() if name in own}
         before = {name: value.shape for name, value in weights.items()}
-        alter(weights)
+        try:
+            alter(weights)
+        except KeyError as name:
+            raise PlaceError(f"no weight {name} in this model") from None
         assert {name: value.shape for name, value in weights.items()} == before
         return [(name, np.ascontiguousarray(value.T if name in turned else value)) for name, value in weights.items()]
 

@@ -59,7 +59,10 @@ def _judge_probe(
     values = diagnose(ahead, replay, noise, _is_wrong, native=native)
     if values:
         values = explained(ahead, values)
-    verdicts = [*judge_gradients(replay, probe), *class_sums(trial.gradients, pair.descriptions["torch"], probe)]
+    verdicts = [
+        *judge_gradients(replay, probe),
+        *class_sums(trial.reference, trial.gradients, pair.descriptions["torch"], probe),
+    ]
     structure = [*sharing(pair.descriptions), *frozen(pair.descriptions)]
     concerned = {name for fact in structure for name in fact.concerned}
     failing = [v for v in verdicts if not v.passed and v.name not in concerned]

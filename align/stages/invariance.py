@@ -75,7 +75,8 @@ def run(subject: Subject) -> StageReport:
         verdicts=[verdict for side in sides for verdict in side.verdicts] + verdicts,
         blame=[finding for side in sides for finding in side.found.values()] + found,
         notes=list(dict.fromkeys(note for side in sides for note in side.notes)),
-        blind=[f"what {does} (this batch leaves no room)" for what, does in _DOES.items() if what not in done],
+        blind=[f"what {does} (this batch leaves no room)" for what, does in _DOES.items() if what not in done]
+        + [kind for side in sides for kind in side.blind],
     )
 
 
@@ -124,6 +125,7 @@ class _Side:
         self.verdicts: list[Verdict] = []
         self.found: dict[str, Finding] = {}
         self.notes: list[str] = []
+        self.blind: list[str] = []
 
     def judge_batches(self, todo: Sequence[Variation]) -> None:
         """Run the batch twice, then every variation of it, then the batch again; and disturbed, for the noise floor.
@@ -152,8 +154,9 @@ class _Side:
             path = write_record(self._folder / "few.rec", few.batch)
             told = self._client.submit("dropouts.survey", batch=str(path)).result()
         wrong = [(module, what) for what in _DROPOUTS for module in told[what]]
+        self.blind += [f"what {module} drops in {self._name} (values are saturated)" for module in told["saturated"]]
         for module in told["asked"]:
-            if (module, "silent") not in wrong:
+            if (module, "silent") not in wrong and module not in told["saturated"]:
                 self._judge(module, "dropout", module, _same(True))
         for module, what in wrong:
             why, cause = _DROPOUTS[what]

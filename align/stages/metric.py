@@ -48,7 +48,8 @@ def run(subject: Subject) -> StageReport:
     case = subject.registered("metric")
     config = dict(subject.pair.descriptions["torch"]["config"], id2label=case.raw_config.get("id2label"))
     evaluated = _Evaluation(subject.pair, case, config)
-    evaluated.load(next(iter(subject.weights.values())))
+    if weights := next(iter(subject.weights.values())):
+        subject.pair.load(weights, case.model)
     evaluated.judge(Record(subject.batch))
     found = evaluated.ledger
     return StageReport("metric", time.perf_counter() - started, found.verdicts, found.findings(), found.notes)
@@ -62,11 +63,6 @@ class _Evaluation:
     case: Case
     config: Mapping[str, Any]
     ledger: Ledger = field(default_factory=Ledger)
-
-    def load(self, weights: Path | None) -> None:
-        ask = {"weights": str(weights), "model": self.case.model}
-        for answer in [getattr(self.pair, side).submit("load", **ask) for side in SIDES]:
-            answer.result()
 
     def judge(self, given: Arrays) -> None:
         task, seed, own = self.case.task, self.case.seed, self.case.batch is not None

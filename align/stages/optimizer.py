@@ -103,9 +103,7 @@ class _Bench:
     def of(cls, subject: Subject) -> "_Bench":
         pair = subject.pair
         if (weights := next(iter(subject.weights.values()))) is not None:
-            ask = {"weights": str(weights), "model": subject.model}
-            for answer in [side.submit("load", **ask) for side in (pair.torch, pair.paddle)]:
-                answer.result()
+            pair.load(weights, subject.model)
         facts = pair.descriptions["torch"]
         trained = [name for name in facts["shapes"] if facts["trainable"][name] and name not in facts["tied"]]
         shapes = {name: tuple(facts["shapes"][name]) for name in trained}

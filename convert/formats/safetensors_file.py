@@ -2,33 +2,35 @@
 
 import json
 import math
-import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from convert.arrays import as_bytes
 from convert.errors import CheckpointError
-from convert.formats.stored import WORDS, StoredTensor, json_object
+from convert.formats import shards
+from convert.formats.blueprint import Blueprint, Tensors, nbytes, shard_index, shard_names
+from convert.formats.stored import MAX_INDEX, WORDS, StoredTensor, plausible
 
-MAX_HEADER = 100_000_000  # the format's own limit
 CODES = {
     "F64": "float64",
     "F32": "float32",
     "F16": "float16",
     "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
     "I64": "int64",
     "I32": "int32",
     "I16": "int16",
     "I8": "int8",
+    "U64": "uint64",
+    "U32": "uint32",
+    "U16": "uint16",
     "U8": "uint8",
     "BOOL": "bool",
 }
 
 
-def index(path: Path) -> tuple[dict[str, StoredTensor], dict[str, str]]:
+def index(path: Path) -> shards.Index:
     """The tensors of a file and its metadata. CheckpointError for anything but a well-formed file."""
     header, start = _header(path)
     metadata = header.pop("__metadata__", {})
@@ -48,7 +50,7 @@ def _header(path: Path) -> tuple[dict[str, Any], int]:
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-        if size < 8 or length > min(size - 8, MAX_HEADER):
+        if size < 8 or length > min(size - 8, MAX_INDEX):
             raise CheckpointError(
                 f"{path}: truncated, or no safetensors: a header of {length} bytes in a file of {size}"
             )
@@ -72,15 +74,15 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _entry(path: Path, name: str, entry: Any) -> tuple[str, tuple[int, ...], int, int]:
     """dtype, shape and byte range of one header entry, each checked."""
     try:
-        code, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-        numbers = (*shape, begin, end)
-        plausible = isinstance(code, str) and all(type(number) is int and 0 <= number < 1 << 48 for number in numbers)
+        code, shape, (begin, end) = entry["dtype"], entry["shape"], entry["data_offsets"]
+        shape = tuple(shape) if isinstance(shape, list) else None
+        sound = isinstance(code, str) and plausible(shape, begin, end)
     except (KeyError, TypeError, ValueError):
-        plausible = False
-    if not plausible:
+        sound = False
+    if not sound:
         raise CheckpointError(f"{path}: {name}: bad header entry {str(entry)[:80]}")
     if code not in CODES:
-        raise CheckpointError(f"{path}: {name}: dtype {code} is not supported; known: {', '.join(CODES)}")
+        raise CheckpointError(f"{path}: {name}: dtype {code[:20]} is not supported; known: {', '.join(CODES)}")
     needed = math.prod(shape) * WORDS[CODES[code]].itemsize
     if end - begin != needed:
         raise CheckpointError(f"{path}: {name}: {end - begin} bytes, but shape {shape} of {code} takes {needed}")
@@ -100,47 +102,26 @@ def _check_cover(path: Path, ranges: Iterable[tuple[int, int, str]], size: int) 
         raise CheckpointError(f"{path}: {fault}: the header describes {reached} bytes of data, the file has {size}")
 
 
-def index_shards(path: Path) -> tuple[dict[str, StoredTensor], dict[str, str]]:
-    """The tensors of all shards that an index file names; it must agree with each shard's own header."""
-    places = json_object(path).get("weight_map")
-    if not isinstance(places, dict) or not all(isinstance(file, str) for file in places.values()):
-        raise CheckpointError(f"{path}: no weight_map of tensor to file")
-    tensors: dict[str, StoredTensor] = {}
-    metadata: dict[str, str] = {}
-    for file in dict.fromkeys(places.values()):
-        if Path(file).name != file or not (path.parent / file).is_file():
-            raise CheckpointError(f"{path}: shard {file} is not in the folder")
-        found, metadata = index(path.parent / file)
-        odd = found.keys() ^ {name for name, place in places.items() if place == file}
-        if odd:
-            raise CheckpointError(f"{path}: {file} and the index disagree on {', '.join(sorted(odd))}")
-        tensors |= found
-    return tensors, metadata
+def index_shards(path: Path) -> shards.Index:
+    """The tensors of all shards that model.safetensors.index.json names."""
+    return shards.read(path, index)
 
 
-def write(
-    path: Path,
-    tensors: Mapping[str, tuple[str, tuple[int, ...]]],
-    arrays: Iterable[tuple[str, np.ndarray]],
-    metadata: Mapping[str, str],
-) -> None:
-    """Write name → (dtype, shape) as one file; `arrays` yields each tensor's words in C order, in any order of names.
+def draw(parts: Sequence[Tensors], metadata: Mapping[str, str]) -> list[Blueprint]:
+    """model.safetensors, or its shards and their index. Wide types come first, so that every tensor is aligned."""
+    files = dict(zip(shard_names("model", ".safetensors", len(parts)), parts, strict=True))
+    drawn = [_file(name, tensors, metadata) for name, tensors in files.items()]
+    return drawn if len(parts) == 1 else [*drawn, shard_index("model.safetensors.index.json", files)]
 
-    Wide types come first, so that every tensor is aligned. The data reaches the disk before this returns.
-    """
+
+def _file(name: str, tensors: Tensors, metadata: Mapping[str, str]) -> Blueprint:
     codes = {dtype: code for code, dtype in CODES.items()}
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
-    offsets, reached = {}, 0
-    for name, (dtype, shape) in sorted(tensors.items(), key=lambda item: -WORDS[item[1][0]].itemsize):
-        offsets[name] = reached
-        reached += math.prod(shape) * WORDS[dtype].itemsize
-        header[name] = {"dtype": codes[dtype], "shape": shape, "data_offsets": (offsets[name], reached)}
+    reached = 0
+    for tensor, (dtype, shape) in sorted(tensors.items(), key=lambda item: -WORDS[item[1][0]].itemsize):
+        begin, reached = reached, reached + nbytes(dtype, shape)
+        header[tensor] = {"dtype": codes[dtype], "shape": shape, "data_offsets": (begin, reached)}
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for name, array in arrays:
-            file.seek(8 + len(text) + offsets[name])
-            file.write(as_bytes(array))
-        file.flush()
-        os.fsync(file.fileno())
+    order = [tensor for tensor in header if tensor != "__metadata__"]
+    return Blueprint(name, (len(text).to_bytes(8, "little") + text, *order))

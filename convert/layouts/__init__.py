@@ -10,9 +10,9 @@ from typing import Any
 
 from convert.errors import ConvertError, nearest
 from convert.plan import Table
-from convert.rules import Rules, active, compose, identity, inverse
+from convert.rules import Rules, active, compose, identity, inverse, numbered
 
-LAYOUTS = ("torch", "paddle", "transformers", "paddlenlp")  # what --from and --to accept
+LAYOUTS = ("torch", "paddle", "transformers", "paddlenlp", "tf", "bert4keras")  # what --from and --to accept
 
 
 def names() -> list[str]:
@@ -20,18 +20,30 @@ def names() -> list[str]:
     return sorted(module.name for module in iter_modules(__path__))
 
 
-def rules(model: str, layout: str) -> Rules:
-    """The rules of `model` from our torch layout to `layout`. Raises ConvertError for an unknown name of either."""
-    if model not in names():
+def check_names(model: str | None, layout: str) -> None:
+    """Raise ConvertError for an unknown layout, or an unknown architecture if there is one."""
+    if model is not None and model not in names():
         raise ConvertError(f"unknown model {model!r}{nearest(model, names())}; known: {', '.join(names())}")
     if layout not in LAYOUTS:
         raise ConvertError(f"unknown layout {layout!r}{nearest(layout, LAYOUTS)}; known: {', '.join(LAYOUTS)}")
-    declared = import_module(f"{__name__}.{model}").LAYOUTS
-    if layout == "torch":
-        return identity(declared["paddle"])
-    if layout not in declared:
-        raise ConvertError(f"{model} has no {layout} layout; it has torch, {', '.join(declared)}")
-    return declared[layout]
+
+
+def rules(model: str, layout: str) -> Rules:
+    """The rules of `model` from our torch layout to `layout`. Raises ConvertError for an unknown name of either."""
+    check_names(model, layout)
+    if layout not in layouts(model):
+        raise ConvertError(f"{model} has no {layout} layout; it has {', '.join(layouts(model))}")
+    declared = _declared(model)
+    return identity(declared["paddle"]) if layout == "torch" else declared[layout]
+
+
+def layouts(model: str) -> tuple[str, ...]:
+    """The layouts that `model` has."""
+    return ("torch", *_declared(model))
+
+
+def _declared(model: str) -> Mapping[str, Rules]:
+    return import_module(f"{__name__}.{model}").LAYOUTS
 
 
 def table(model: str, source: str, target: str, config: Mapping[str, Any] | None = None) -> Table:
@@ -42,4 +54,4 @@ def table(model: str, source: str, target: str, config: Mapping[str, Any] | None
     """
     there = active(rules(model, source), config or {})
     onward = active(rules(model, target), config or {})
-    return Table(model, source, target, compose(inverse(there), onward))
+    return Table(model, source, target, numbered(compose(inverse(there), onward)))

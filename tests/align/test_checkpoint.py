@@ -176,3 +176,52 @@ def test_ids_beyond_the_checkpoints_vocabulary_are_refused(electra, tmp_path, ca
     ids = np.full((2, 9), len(WORDS))
     np.savez(tmp_path / "b.npz", input_ids=ids, attention_mask=np.ones_like(ids), token_type_ids=ids * 0)
     assert "input_ids" in refused(capsys, electra, "--batch", str(tmp_path / "b.npz"))
+
+
+def converted(source, destination):
+    """The same checkpoint for PaddleNLP."""
+    from convert.__main__ import main as convert
+
+    assert convert([str(source), str(destination), "--to", "paddlenlp"]) == 0
+    return destination
+
+
+def test_the_paddle_side_may_take_the_checkpoint_from_another_layout(electra, tmp_path, capsys):
+    other = converted(electra, tmp_path / "paddlenlp")
+    capsys.readouterr()
+    assert step1(electra, "--paddle-checkpoint", str(other), "--json", str(tmp_path / "r.json")) == 0
+    assert json.loads((tmp_path / "r.json").read_text())["case"]["paddle_checkpoint"] == str(other)
+    assert capsys.readouterr().out.startswith("PARITY")
+
+
+def test_a_paddle_checkpoint_with_other_weights_is_found_out(electra, broken, tmp_path, capsys):
+    def change(tensors):
+        tensors["electra.encoder.layer.0.output.dense.bias"][3] += 1e-5
+
+    rewrite(broken, change)
+    other = converted(broken, tmp_path / "paddlenlp")
+    assert step1(electra, "--paddle-checkpoint", str(other)) == 1
+    assert "blamed on electra.encoder.layer.0.output.dense" in capsys.readouterr().out
+
+
+def test_a_paddle_checkpoint_with_another_configuration_is_found_out(electra, tmp_path, capsys):
+    other = converted(electra, tmp_path / "paddlenlp")
+    config = json.loads((other / "config.json").read_text()) | {"layer_norm_eps": 1e-5}
+    (other / "config.json").write_text(json.dumps(config))
+    assert step1(electra, "--paddle-checkpoint", str(other)) == 1
+
+
+def test_a_layout_that_no_file_tells_can_be_named(broken, capsys):
+    from safetensors.numpy import load_file, save_file
+
+    save_file(load_file(broken / "model.safetensors"), broken / "model.safetensors")
+    config = json.loads((broken / "config.json").read_text())
+    del config["transformers_version"]
+    (broken / "config.json").write_text(json.dumps(config))
+    assert "nothing tells its layout" in refused(capsys, broken)
+    assert step1(broken, "--layout", "transformers") == 0
+
+
+def test_a_paddle_checkpoint_alone_is_compared_with_nothing(electra, capsys):
+    assert main(["step1", "--model", "electra", "--paddle-checkpoint", str(electra)]) == 2
+    assert "name that one with --checkpoint" in capsys.readouterr().err

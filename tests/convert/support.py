@@ -7,9 +7,11 @@ import json
 import numpy as np
 import safetensors.numpy
 
+import convert
+from convert.live import config_class
 from tests.pairs import randomise
 
-MODELS = ("electra", "funnel")
+MODELS = tuple(convert.names())
 
 
 def heads(model):
@@ -23,9 +25,13 @@ CASES = [(model, task, name) for model in MODELS for task, name in heads(model)]
 def build(framework, model, name, **options):
     """A tiny model of one framework; `options` override the tiny variant's."""
     module = importlib.import_module(f"models_{framework}.{model}")
-    config_class = getattr(module, f"{model.capitalize()}Config")
-    config = config_class.from_dict(dataclasses.asdict(config_class()) | dict(module.VARIANTS["tiny"]) | options)
-    return getattr(module, name)(config)
+    return getattr(module, name)(config_class(module).from_dict(tiny(model) | options))
+
+
+def tiny(model):
+    """The content of a config.json for the tiny variant, every option spelled out."""
+    module = importlib.import_module(f"models_torch.{model}")
+    return json.loads(json.dumps(dataclasses.asdict(config_class(module).from_dict(module.VARIANTS["tiny"]))))
 
 
 def torch_state(model, name, **options):

@@ -141,9 +141,11 @@ def test_what_is_not_there_is_said_in_one_line(tmp_path):
     folder = write_folder(tmp_path / "a", state(), CONFIG)
     refused(folder / "config.json", "is a file; give the folder")
     (folder / "model.safetensors").unlink()
-    refused(folder, r"has none of model\.safetensors, .*pytorch_model\.bin, model_state\.pdparams$")
+    refused(
+        folder, r"has none of model\.safetensors, .*model_state\.pdparams.*, and no TensorFlow bundle \(\*\.index\)$"
+    )
     (folder / "pytorch_model.bin.index.json").write_text("{}")
-    refused(folder, r"sharded \.bin files cannot be read")
+    refused(folder, r"pytorch_model\.bin\.index\.json: no weight_map")
     (folder / "config.json").unlink()
     refused(folder, r"has no config\.json")
 

@@ -12,10 +12,10 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 
-import convert.transfer
+import convert.transfer.stream
 from convert import convert_state, open_checkpoint
 from convert.__main__ import main
-from convert.formats import safetensors_file
+from convert.layouts import layouts
 from tests.convert.support import assert_same, read_all, torch_state, write_folder
 
 CONFIG = {"model_type": "electra", "architectures": ["ElectraForMaskedLM"], "vocab_size": 211}
@@ -35,6 +35,10 @@ def run(source, destination, *options, target="paddle"):
     return main(["--model", "electra", str(source), str(destination), "--to", target, *options])
 
 
+def files(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 def refused(capsys, code=2):
     """The one-line message of a refusal."""
     output, error = capsys.readouterr()
@@ -44,21 +48,22 @@ def refused(capsys, code=2):
     return code, error
 
 
-@pytest.mark.parametrize("target", convert.LAYOUTS)
+@pytest.mark.parametrize("target", layouts("electra"))
 def test_a_checkpoint_is_converted_verified_and_summed_up(tmp_path, source, state, capsys, target):
     assert run(source, tmp_path / "out", target=target) == 0
     checkpoint = open_checkpoint(tmp_path / "out")
     assert checkpoint.layout == target
-    assert_same(read_all(checkpoint), convert_state(state, "electra", "transformers", target))
-    assert (tmp_path / "out/config.json").read_bytes() == (source / "config.json").read_bytes()
+    assert_same(read_all(checkpoint), convert_state(state, "electra", "transformers", target, CONFIG))
+    assert (target == "paddlenlp") != (files(tmp_path / "out")["config.json"] == files(source)["config.json"])
     summary = capsys.readouterr().out
     assert f"electra, transformers → {target}: wrote and verified {len(checkpoint.names)} tensors" in summary
-    assert sorted(os.listdir(tmp_path / "out")) == sorted(["config.json", checkpoint.weights.name])
+    due = {"config.json", "plumbline.json", *(path.name for path in checkpoint.files)}
+    assert set(os.listdir(tmp_path / "out")) - {"checkpoint"} == due  # TensorFlow's file that names the bundle
 
 
 def test_a_chain_through_every_layout_ends_where_it_began(tmp_path, source, state):
     here = source
-    for target in ("paddle", "paddlenlp", "torch", "paddlenlp", "paddle", "transformers"):
+    for target in ("paddle", "paddlenlp", "tf", "torch", "paddlenlp", "paddle", "transformers"):
         there = tmp_path / f"{here.name}-{target}"
         assert run(here, there, target=target) == 0
         here = there
@@ -112,6 +117,10 @@ def test_pdparams_cannot_hold_bfloat16(tmp_path, capsys):
         (["--model", "electra", "nowhere", "DST", "--to", "paddle"], "nowhere does not exist"),
         (["--model", "electra", "SRC", "SRC", "--to", "paddle"], "the same folder"),
         (["--model", "electra", "SRC", "SRC/config.json", "--to", "paddle"], "is a file; name a folder"),
+        (["--model", "electra", "SRC", "SRC/config.json/deep", "--to", "paddle"], "cannot be written: [Errno 20]"),
+        (["--model", "electra", "SRC", "DST", "--to", "paddle", "--format", "bin"], "is written as safetensors"),
+        (["--model", "electra", "SRC", "DST", "--to", "paddle", "--max-shard-size", "2 potatoes"], "write 500MB"),
+        (["--model", "electra", "SRC", "DST", "--to", "paddle", "--part", "generator"], "has no part 'generator'"),
         (
             ["--model", "funnel", "SRC", "DST", "--to", "paddle"],
             "unexpected: electra.embeddings.word_embeddings.weight",
@@ -142,22 +151,17 @@ def test_infinities_stop_the_conversion_and_leave_nothing(tmp_path, state, capsy
 
 
 def test_a_file_that_does_not_read_back_is_exit_1_and_leaves_nothing(tmp_path, source, capsys, monkeypatch):
-    def careless(path, tensors, arrays, metadata):
-        honest(path, tensors, arrays, metadata)
-        with path.open("r+b") as file:
-            file.seek(-3, os.SEEK_END)
-            file.write(b"\x55")
+    def careless(file, pieces, offset):
+        data = bytearray(b"".join(pieces))
+        data[-3] ^= 0x10
+        return honest(file, [data], offset)
 
-    honest = safetensors_file.write
-    monkeypatch.setattr(safetensors_file, "write", careless)
+    honest = os.pwritev
+    monkeypatch.setattr(os, "pwritev", careless)
     assert run(source, tmp_path / "out") == 1
     assert "does not read back" in refused(capsys, 1)[1]
     assert not (tmp_path / "out").exists()
     assert run(source, tmp_path / "out", "--no-verify") == 0
-
-
-def files(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 @pytest.mark.parametrize("target", ["paddle", "paddlenlp"])
@@ -178,10 +182,10 @@ def test_a_full_disk_leaves_the_old_checkpoint_as_it_was(tmp_path, source, capsy
 
 
 def test_an_interrupt_leaves_nothing(tmp_path, source, capsys, monkeypatch):
-    def interrupted(array):
+    def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(convert.transfer, "first_nonfinite", interrupted)
+    monkeypatch.setattr(convert.transfer.stream, "nonfinite_word", interrupted)
     assert run(source, tmp_path / "out") == 2
     assert "nothing was written" in refused(capsys)[1]
     assert not (tmp_path / "out").exists()

@@ -1,6 +1,6 @@
 """model_state.pdparams: what paddle.save writes and paddle.load reads, without paddle and without unpickling."""
 
-import collections
+import json
 import pickle
 
 import numpy as np
@@ -9,7 +9,7 @@ import pytest
 
 from convert import CheckpointError
 from convert.formats import pdparams
-from tests.convert.test_torch_bin import KINDS, evil_pickles
+from tests.convert.drawn import write_drawn
 
 
 def arrays():
@@ -23,6 +23,7 @@ def arrays():
         "half": generator.standard_normal(3).astype(np.float16),
         "flag": np.array([True, False, True]),
         "byte": np.arange(4, dtype=np.uint8),
+        "empty": np.zeros((0, 3), np.float32),
     }
 
 
@@ -65,14 +66,18 @@ def test_what_paddle_saves_is_read(tmp_path, protocol):
     assert found["0.weight"].shape == (5, 3)
 
 
-def write(path, state):
-    pdparams.write(path, {name: (array.dtype.name, array.shape) for name, array in state.items()}, state.items(), {})
-    return path
+def described(state):
+    return {name: (array.dtype.name, array.shape) for name, array in state.items()}
+
+
+def write(folder, state):
+    write_drawn(folder, pdparams.draw([described(state)], {}), state)
+    return folder / "model_state.pdparams"
 
 
 def test_what_we_write_paddle_and_pickle_and_we_read(tmp_path):
     state = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays().items()}
-    path = write(tmp_path / "x.pdparams", state)
+    path = write(tmp_path, state)
     assert_equal(read_all(path), state)
     assert_equal({k: v.numpy() for k, v in paddle.load(str(path)).items()}, state)
     loaded = pickle.loads(path.read_bytes())
@@ -80,25 +85,30 @@ def test_what_we_write_paddle_and_pickle_and_we_read(tmp_path):
     assert_equal(loaded, state)
 
 
+def test_shards_and_their_index_are_one_checkpoint(tmp_path):
+    state = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays().items()}
+    names = list(state)
+    parts = [{name: state[name] for name in names[:2]}, {name: state[name] for name in names[2:]}]
+    write_drawn(tmp_path, pdparams.draw([described(part) for part in parts], {}), state)
+    for number, part in enumerate(parts, 1):
+        shard = tmp_path / f"model_state-0000{number}-of-00002.pdparams"
+        assert_equal({name: value.numpy() for name, value in paddle.load(str(shard)).items()}, part)
+    index = tmp_path / "model_state.pdparams.index.json"
+    assert json.loads(index.read_text())["metadata"] == {"total_size": sum(array.nbytes for array in state.values())}
+    found = {name: tensor.read() for name, tensor in pdparams.index_shards(index)[0].items()}
+    assert_equal({name: found[name] for name in state}, state)
+
+
 def test_types_that_the_format_cannot_mark_are_refused_both_ways(tmp_path):
     path = tmp_path / "x.pdparams"
-    for array, told in ((np.zeros(3, np.uint16), "may be bfloat16"), (np.zeros(3, np.int8), "may be float8")):
+    for array, first in ((np.zeros(3, np.uint16), "bfloat16"), (np.zeros(3, np.int8), "int8")):
         path.write_bytes(pickle.dumps({"w": array}))
-        with pytest.raises(CheckpointError, match=f"w is stored as {array.dtype}, which {told}"):
+        with pytest.raises(
+            CheckpointError, match=f"w: {array.dtype} may stand for another type.* say --stored-as {first} or"
+        ):
             pdparams.index(path)
     with pytest.raises(CheckpointError, match=r"cannot mark the type of w \(bfloat16\); use --dtype float32"):
-        pdparams.write(tmp_path / "y.pdparams", {"w": ("bfloat16", (3,))}, [], {})
-    assert not (tmp_path / "y.pdparams").exists()
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("protocol", [2, 4, 5])
-def test_a_malicious_pickle_is_refused_and_not_run(tmp_path, kind, protocol):
-    marker, path = tmp_path / "was-run", tmp_path / "model_state.pdparams"
-    path.write_bytes(pickle.dumps(evil_pickles(marker)[kind], protocol))
-    with pytest.raises(CheckpointError, match=r"model_state\.pdparams: it asks for .*nothing was run"):
-        pdparams.index(path)
-    assert not marker.exists()
+        pdparams.draw([{"w": ("bfloat16", (3,))}], {})
 
 
 def test_code_inside_a_known_call_is_refused(tmp_path):
@@ -172,18 +182,3 @@ def test_a_wrong_number_of_bytes_is_refused(tmp_path):
     path.write_bytes(data.replace(b"K\x05K\x07", b"K\x05K\x08"))
     with pytest.raises(CheckpointError, match=r"w: 140 bytes, but shape \(5, 8\) of float32 takes 160"):
         pdparams.index(path)
-
-
-def test_damage_never_escapes_as_another_error(tmp_path):
-    path, generator, outcomes = tmp_path / "x.pdparams", np.random.default_rng(0), collections.Counter()
-    for protocol in (2, 4, 5):
-        data = pickle.dumps({"w": np.ones((2, 3), np.float32), "b": np.ones(3, np.float32)}, protocol)
-        for _ in range(400):
-            at = int(generator.integers(len(data)))
-            path.write_bytes(data[:at] + bytes([int(generator.integers(256))]) + data[at + 1 :])
-            try:
-                read_all(path)
-                outcomes["read"] += 1
-            except CheckpointError:
-                outcomes["refused"] += 1
-    assert outcomes["refused"] > 300

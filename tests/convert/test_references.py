@@ -1,6 +1,8 @@
 """The references load what we write, with the same logits; we read what they write."""
 
+import importlib
 import json
+import os
 import warnings
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 import torch
 import transformers
 
-from convert import check_state, open_checkpoint, table
+from convert import check_state, load, open_checkpoint, table
 from convert.__main__ import main
 from tests.convert.support import assert_same, build, read_all, shapes
 from tests.pairs import randomise
@@ -47,7 +49,11 @@ HEADS = [
     ("funnel", "FunnelModel", "FunnelModel"),
     ("funnel", "FunnelBaseModel", "FunnelBaseModel"),
 ]
-NAMES = [name for _, name, _ in HEADS]
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda handle: None)
 
 
 def saved(folder, model, name, **options):
@@ -61,12 +67,26 @@ def numpy_state(module):
     return {name: tensor.detach().numpy() for name, tensor in module.state_dict().items()}
 
 
-@pytest.mark.parametrize(("model", "name", "_"), HEADS, ids=NAMES)
-@pytest.mark.parametrize("safe", [True, False])
-def test_what_transformers_saves_fits_our_torch_model(tmp_path, model, name, _, safe):
-    module = saved(tmp_path, model, name, safe_serialization=safe)
+SINGLE = {"safetensors": "model.safetensors", "bin": "pytorch_model.bin", "pdparams": "model_state.pdparams"}
+LARGE, SMALL = "5GB", "24KB"  # more and less than any of the models here takes
+
+
+def stored(*forms):
+    """Every head in each of two formats, in one of them in several shards: in the first and second by turns."""
+    cases = [
+        pytest.param(*head, form, SMALL if (row + column) % 2 else LARGE, id=f"{head[1]}-{form}")
+        for row, head in enumerate(HEADS)
+        for column, form in enumerate(forms)
+    ]
+    return pytest.mark.parametrize(("model", "name", "paddle_name", "form", "size"), cases)
+
+
+@stored("safetensors", "bin")
+def test_what_transformers_saves_fits_our_torch_model(tmp_path, model, name, paddle_name, form, size):
+    module = saved(tmp_path, model, name, safe_serialization=form == "safetensors", max_shard_size=size)
     checkpoint = open_checkpoint(tmp_path)
     assert checkpoint.layout == "transformers"
+    assert (len(checkpoint.files) > 2) == (size == SMALL)
     plan = table(model, checkpoint.layout, "torch", checkpoint.config).plan(checkpoint.shapes)
     assert_same(dict(plan.convert(checkpoint.read)), numpy_state(module))
     ours = build("torch", model, name, **own_options(model))
@@ -82,19 +102,20 @@ def own_options(model):
     }
 
 
-@pytest.mark.parametrize(("model", "name", "_"), HEADS, ids=NAMES)
-def test_transformers_loads_what_we_write(tmp_path, model, name, _):
+@stored("safetensors", "bin")
+def test_transformers_loads_what_we_write(tmp_path, model, name, paddle_name, form, size):
     module = saved(tmp_path / "hf", model, name)
     run(model, tmp_path / "hf", tmp_path / "paddle", "paddle")
-    run(model, tmp_path / "paddle", tmp_path / "back", "transformers")
+    run(model, tmp_path / "paddle", tmp_path / "back", "transformers", "--format", form, "--max-shard-size", size)
+    assert ((tmp_path / "back" / SINGLE[form]).exists()) == (size != SMALL)
     loaded, report = getattr(transformers, name).from_pretrained(tmp_path / "back", output_loading_info=True)
     assert not any(report[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys", "error_msgs"))
     assert_same(numpy_state(loaded), numpy_state(module))
     assert (tmp_path / "back/config.json").read_bytes() == (tmp_path / "hf/config.json").read_bytes()
 
 
-def run(model, source, destination, target):
-    assert main(["--model", model, str(source), str(destination), "--to", target]) == 0
+def run(model, source, destination, target, *options):
+    assert main(["--model", model, str(source), str(destination), "--to", target, *options]) == 0
 
 
 @pytest.fixture(scope="session")
@@ -136,10 +157,13 @@ def first_tensor(output):
 
 
 @pytest.mark.filterwarnings("ignore:Using a non-tuple sequence:UserWarning")  # transformers' Funnel, in torch 2.13
-@pytest.mark.parametrize(("model", "name", "paddle_name"), HEADS, ids=NAMES)
-def test_paddlenlp_loads_what_we_write_and_computes_the_same(tmp_path, paddlenlp, reports, model, name, paddle_name):
+@stored("pdparams", "safetensors")
+def test_paddlenlp_loads_what_we_write_and_computes_the_same(
+    tmp_path, paddlenlp, reports, model, name, paddle_name, form, size
+):
     module = saved(tmp_path / "hf", model, name)
-    run(model, tmp_path / "hf", tmp_path / "nlp", "paddlenlp")
+    run(model, tmp_path / "hf", tmp_path / "nlp", "paddlenlp", "--format", form, "--max-shard-size", size)
+    assert ((tmp_path / "nlp" / SINGLE[form]).exists()) == (size != SMALL)
     loaded = paddlenlp(model, paddle_name).from_pretrained(str(tmp_path / "nlp"))
     loaded.eval()
     assert [[list(keys) for keys in report] for report in reports] == [[[], [], []]]
@@ -151,15 +175,18 @@ def test_paddlenlp_loads_what_we_write_and_computes_the_same(tmp_path, paddlenlp
     np.testing.assert_allclose(actual, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
 
 
-@pytest.mark.parametrize(("model", "name", "paddle_name"), HEADS, ids=NAMES)
-def test_what_paddlenlp_saves_comes_back_to_transformers(tmp_path, paddlenlp, model, name, paddle_name):
+@stored("pdparams", "safetensors")
+def test_what_paddlenlp_saves_comes_back_to_transformers(tmp_path, paddlenlp, model, name, paddle_name, form, size):
     module = saved(tmp_path / "hf", model, name)
     run(model, tmp_path / "hf", tmp_path / "nlp", "paddlenlp")
     loaded = paddlenlp(model, paddle_name).from_pretrained(str(tmp_path / "nlp"))
-    loaded.save_pretrained(str(tmp_path / "resaved"))
+    loaded.save_pretrained(str(tmp_path / "resaved"), safe_serialization=form == "safetensors", max_shard_size=size)
     checkpoint = open_checkpoint(tmp_path / "resaved")
     assert checkpoint.layout == "paddlenlp"
+    assert (len(checkpoint.files) > 2) == (size == SMALL)
     assert checkpoint.config["architectures"] == [paddle_name]
+    ours = load(getattr(importlib.import_module(f"models_torch.{model}"), name), tmp_path / "resaved")
+    assert_same(numpy_state(ours), numpy_state(module))
     run(model, tmp_path / "resaved", tmp_path / "back", "transformers")
     assert_same(read_all(open_checkpoint(tmp_path / "back")), numpy_state(module))
 
@@ -171,8 +198,8 @@ def test_an_older_paddlenlp_configuration_is_understood(tmp_path):
     old = {"init_args": [inner], "init_class": "ElectraForQuestionAnswering", "num_classes": 2}
     (tmp_path / "nlp/config.json").unlink()
     (tmp_path / "nlp/model_config.json").write_text(json.dumps(old))
-    flat = {"vocab_size": 61, "hidden_size": 20, "num_classes": 2, "architectures": ["ElectraForQuestionAnswering"]}
-    assert open_checkpoint(tmp_path / "nlp").config == flat
+    flat = {"vocab_size": 61, "hidden_size": 20, "architectures": ["ElectraForQuestionAnswering"]}
+    assert open_checkpoint(tmp_path / "nlp").config == flat | {"num_classes": 2}
     run("electra", tmp_path / "nlp", tmp_path / "back", "torch")
-    assert json.loads((tmp_path / "back/config.json").read_text()) == flat
+    assert json.loads((tmp_path / "back/config.json").read_text()) == flat | {"num_labels": 2}
     assert_same(read_all(open_checkpoint(tmp_path / "back")), numpy_state(module))

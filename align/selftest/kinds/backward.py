@@ -139,7 +139,9 @@ def _tables(site: Site) -> Iterator[Mutation]:
         yield _changed("BW03", "row_without_gradient", here, path, _row_without_gradient, "row")
         yield _changed("BW07", "repeated_ids_not_summed", here, path, _first_occurrence)
     for here, path in _one(site, "Embedding", place=1):
-        yield _changed("BW04", "table_detached", here, path, _output_detached, "no gradient|detached")
+        yield _changed(
+            "BW04", "table_detached", here, path, _output_detached, "no gradient|detached|lacks the contribution of"
+        )
 
 
 def _where(kept: np.ndarray, y: Any) -> Any:

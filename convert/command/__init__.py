@@ -1,0 +1,1 @@
+"""What `python -m convert` is made of: options, jobs, their display, the check of a forward pass, reports."""

@@ -1,0 +1,41 @@
+"""config.json in the words of each library. Our own models, and transformers, have transformers' words.
+
+What an architecture's classes and options are called elsewhere, its layout file declares: `CLASSES` and `OPTIONS`, for
+each layout a dict from our word to theirs.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+Config = Mapping[str, Any]
+GENERAL: Mapping[str, Mapping[str, str]] = {"paddlenlp": {"num_labels": "num_classes", "classifier_dropout": "dropout"}}
+BOOK_KEEPING = {"paddlenlp": ("paddlenlp_version", "num_choices")}  # options that change no function
+
+
+def to_ours(model: str, layout: str, config: Config) -> dict[str, Any]:
+    """The configuration of a checkpoint in `layout`, in our words; the dict is a new one."""
+    kept = {key: value for key, value in config.items() if key not in BOOK_KEEPING.get(layout, ())}
+    words = {**GENERAL.get(layout, {}), **_declared(model, "OPTIONS", layout)}
+    classes = _declared(model, "CLASSES", layout)
+    return _renamed(kept, _inverse(words), _inverse(classes))
+
+
+def from_ours(model: str, layout: str, config: Config) -> dict[str, Any]:
+    """A configuration in our words, in those of `layout`; what both understand stays as it is."""
+    return _renamed(config, _declared(model, "OPTIONS", layout), _declared(model, "CLASSES", layout))
+
+
+def _renamed(config: Config, words: Mapping[str, str], classes: Mapping[str, str]) -> dict[str, Any]:
+    renamed = {words.get(key, key): value for key, value in config.items()}
+    if named := config.get("architectures"):
+        renamed["architectures"] = [classes.get(name, name) for name in named]
+    return renamed
+
+
+def _declared(model: str, table: str, layout: str) -> Mapping[str, str]:
+    return getattr(import_module(f"convert.layouts.{model}"), table, {}).get(layout, {})
+
+
+def _inverse(words: Mapping[str, str]) -> dict[str, str]:
+    return {theirs: ours for ours, theirs in words.items()}
