@@ -9,7 +9,6 @@ time later. `cp + sync` waits until the disk has it, which is what a conversion 
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ _ROUTES = (  # format of the source, layout and format to write, limit without a
     ("bin", "paddlenlp", "pdparams", 2.5, 4.5),
     ("pdparams", "transformers", "bin", 2.5, 4.5),
 )
+_REST = 4  # seconds
 _LARGEST = 1024 * 4096 * 4  # bytes of the largest transposed tensor
 _MEMORY, _DRY_RUN = 100e6 + 2 * _LARGEST, 0.3  # limits: bytes, seconds
 
@@ -72,6 +72,7 @@ def make(folder: Path) -> None:
 def _print_table(folder: Path, rounds: int) -> None:
     _run([sys.executable, "-m", "bench.convert", "--make", folder])
     _run(_convert(folder / "bin", folder / "pdparams", "paddlenlp", "pdparams"))
+    (folder / "out").mkdir()
     commands = {"cp": _copy(folder, sync=False), "cp + sync": _copy(folder, sync=True)}
     for source, layout, form, *_ in _ROUTES:
         command = _convert(folder / source, folder / "out", layout, form)
@@ -110,7 +111,7 @@ def _ratio(costs: Sequence[_Cost], partners: Sequence[_Cost]) -> str:
 
 def _copy(folder: Path, *, sync: bool) -> list[object]:
     copy = f"cp '{folder / 'safetensors/model.safetensors'}' '{folder / 'out'}'"
-    return ["sh", "-c", f"{copy} && sync '{folder / 'out'}'" if sync else copy]
+    return ["sh", "-c", f"{copy} && sync '{folder / 'out/model.safetensors'}'" if sync else copy]
 
 
 def _convert(source: Path, destination: Path, layout: str, form: str) -> list[object]:
@@ -121,18 +122,17 @@ def _convert(source: Path, destination: Path, layout: str, form: str) -> list[ob
 def _settle(folder: Path) -> None:
     """The same start for every command: no output, nothing that waits for the disk, every source in the page cache.
 
-    A virtual machine gives memory that is free for some seconds back to its host, and gets it again slowly: what a
-    command will need is claimed shortly before.
+    A virtual machine gives memory that was freed back to its host after two seconds, and a command that gets it before
+    is several times as fast: none does.
     """
-    out = folder / "out"
-    shutil.rmtree(out) if out.is_dir() else out.unlink(missing_ok=True)
+    for path in (folder / "out").iterdir():
+        path.unlink()
     os.sync()
     for form, name in _FILES.items():
         with (folder / form / name).open("rb", buffering=0) as file:
             while file.read(1 << 24):
                 pass
-    claim = ["dd", "if=/dev/zero", "of=/dev/null", "bs=2G", "count=1", "iflag=fullblock", "status=none"]
-    subprocess.run(claim, check=True)
+    time.sleep(_REST)
 
 
 def _run(command: Sequence[object]) -> _Cost:

@@ -101,6 +101,13 @@ class Transfer:
             stage.put_in_place([*(blueprint.name for blueprint in self._indices), *others])
         return tuple(writer.written)
 
+    def config_bytes(self) -> bytes:
+        """The source's config.json byte for byte, unless another layout has other words for it."""
+        path = self.source.weights.with_name(CONFIGS[0])
+        if self.config == self.source.config and path.exists() and not self.source.derived:
+            return path.read_bytes()
+        return json.dumps(self.config, indent=2, ensure_ascii=False).encode() + b"\n"
+
     @cached_property
     def _weights(self) -> list[Blueprint]:
         """The files that hold tensors."""
@@ -133,13 +140,6 @@ class Transfer:
                 writer.keep(*finished[blueprint.name])
             else:
                 writer.write(blueprint)
-
-    def config_bytes(self) -> bytes:
-        """The source's config.json byte for byte, unless another layout has other words for it."""
-        path = self.source.weights.with_name(CONFIGS[0])
-        if self.config == self.source.config and path.exists() and not self.source.derived:
-            return path.read_bytes()
-        return json.dumps(self.config, indent=2, ensure_ascii=False).encode() + b"\n"
 
     def _check_finite(self, streams: Mapping[str, Stream]) -> None:
         found = {name: stream.nonfinite for name, stream in streams.items()}
@@ -206,19 +206,18 @@ def _dtype(source: Checkpoint, name: str, wanted: str | None) -> str:
     return wanted
 
 
-def _split(tensors: Tensors, limit: int | None) -> list[Tensors]:
+def _split(tensors: Tensors, limit: int | None) -> Sequence[Tensors]:
     """The tensors in their order, as many together as fit into `limit` bytes; a larger one stays alone."""
     shards: list[dict[str, tuple[str, tuple[int, ...]]]] = [{}]
-    room = limit
+    filled = 0
     for name, described in tensors.items():
         size = nbytes(*described)
-        if limit is not None and room is not None:
-            if shards[-1] and size > room:
-                shards.append({})
-                room = limit
-            room -= size
+        if limit is not None and shards[-1] and filled + size > limit:
+            shards.append({})
+            filled = 0
         shards[-1][name] = described
-    return list(shards)
+        filled += size
+    return shards
 
 
 def _check_folders(sources: Collection[Path], destination: Path) -> None:

@@ -120,7 +120,7 @@ def _take_back(folder: Path) -> None:
 def _finished(folder: Path, work: str) -> dict[str, tuple[Written, Checksums]]:
     """The files that the journal calls finished, if it is about this work, and that are as it says."""
     journal = _journal(folder)
-    if not journal or journal[0].get("work") != work:
+    if not journal or journal[0] != {"work": work}:
         return {}
     notes = [(Written(**line["written"]), line["tensors"]) for line in journal if "written" in line]
     return {

@@ -49,8 +49,13 @@ def main(fault, source, before, destination, layout, shard_size, resume):
 def convert(source, destination, layout, shard_size, resume, fault, step):
     transfer = plan_transfer(open_checkpoint(source), "electra", layout, None, None, shard_size or None)
     arm(fault, step)
-    written = transfer.run(Path(destination), resume=resume)
+    written = transfer.run(Path(destination), resume=resume, beside=notes)
     return str(sum(file.kept for file in written))
+
+
+def notes(written):
+    """A small file that goes along with the weights, different for each checkpoint."""
+    return {"notes.json": json.dumps([file.checksum for file in written]).encode()}
 
 
 def arm(fault, step):

@@ -14,7 +14,7 @@ import pytest
 from convert import CheckpointError, open_checkpoint
 from convert.transfer import plan_transfer
 from tests.convert.support import write_folder
-from tests.convert.transfer.crash import content
+from tests.convert.transfer.crash import content, notes
 
 ROOT = Path(__file__).resolve().parents[3]
 CONFIG = {"model_type": "electra", "architectures": ["ElectraModel"]}
@@ -34,7 +34,7 @@ def source(folder, seed, config=CONFIG):
 
 
 def converted(folder, origin, layout, size):
-    plan_transfer(open_checkpoint(origin), "electra", layout, None, None, size or None).run(folder)
+    plan_transfer(open_checkpoint(origin), "electra", layout, None, None, size or None).run(folder, beside=notes)
     return folder
 
 
