@@ -93,14 +93,15 @@ class Stream:
 
     def _straight(self, fetch: Fetch, take: Take) -> Iterator[np.ndarray]:
         count, width = self.nbytes // WORDS[self.dtype].itemsize, WORDS[self.dtype].itemsize
-        scratch = self._scratch(min(count, BLOCK // width))
+        same = self.dtype == self.tensor.dtype
+        stored = np.empty(0 if same else min(count, BLOCK // width), WORDS[self.tensor.dtype])  # still to be widened
         for start in range(0, count, BLOCK // width):
             block = take(min(count - start, BLOCK // width) * width)
             out = block.view(WORDS[self.dtype])
-            words = out if scratch is None else scratch[: out.size]
+            words = out if same else stored[: out.size]
             fetch(words, start)
             self._check(words, start)
-            if scratch is not None:
+            if not same:
                 out[:] = widen(words, self.tensor.dtype)
             yield block
 
@@ -117,10 +118,6 @@ class Stream:
             words = part if self.dtype == self.tensor.dtype else widen(part, self.tensor.dtype)
             target[:, row : row + height] = words.T
         return block
-
-    def _scratch(self, count: int) -> np.ndarray | None:
-        """Room for words that are still to be widened."""
-        return None if self.dtype == self.tensor.dtype else np.empty(count, WORDS[self.tensor.dtype])
 
     def _check(self, words: np.ndarray, start: int, matrix: tuple[int, int] | None = None) -> None:
         at = nonfinite_word(words, self.tensor.dtype) if self.nonfinite is None else None
