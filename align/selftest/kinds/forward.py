@@ -223,7 +223,8 @@ def _active(self: Any, original: Any, x: Any) -> Any:
 
 
 def _rows_dropped(self: Any, original: Any, x: Any) -> Any:
-    kept = tensors.cast(tensors.library(x).rand([x.shape[0]]) > 0.5, x.dtype)
+    drawn = tensors.library(x).rand([x.shape[0]])
+    kept = tensors.cast(drawn >= drawn.mean(), x.dtype)  # some, and never all or none of several
     return x * kept.reshape([-1] + [1] * (x.ndim - 1)) / (1 - self.p)
 
 
