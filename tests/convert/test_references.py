@@ -1,9 +1,11 @@
 """The references load what we write, with the same logits; we read what they write."""
 
-import importlib
 import json
 import os
 import warnings
+from dataclasses import fields
+from importlib import import_module
+from pkgutil import iter_modules
 
 import numpy as np
 import paddle
@@ -13,42 +15,15 @@ import transformers
 
 from convert import check_state, load, open_checkpoint, table
 from convert.__main__ import main
+from convert.live import config_class
+from tests.convert import referenced
 from tests.convert.support import assert_same, build, read_all, shapes
 from tests.pairs import randomise
 
-ELECTRA = transformers.ElectraConfig(
-    vocab_size=61,
-    embedding_size=12,
-    hidden_size=20,
-    num_hidden_layers=2,
-    num_attention_heads=4,
-    intermediate_size=28,
-    max_position_embeddings=19,
-    summary_activation="gelu",
-)
-FUNNEL = transformers.FunnelConfig(
-    vocab_size=61, block_sizes=[2, 1], num_decoder_layers=1, d_model=20, n_head=4, d_head=6, d_inner=28
-)
-CONFIGS = {"electra": ELECTRA, "funnel": FUNNEL}
-
-# (model, transformers class, PaddleNLP class)
-HEADS = [
-    ("electra", "ElectraForPreTraining", "ElectraDiscriminator"),
-    ("electra", "ElectraForMaskedLM", "ElectraGenerator"),
-    ("electra", "ElectraForSequenceClassification", "ElectraForSequenceClassification"),
-    ("electra", "ElectraForTokenClassification", "ElectraForTokenClassification"),
-    ("electra", "ElectraForQuestionAnswering", "ElectraForQuestionAnswering"),
-    ("electra", "ElectraForMultipleChoice", "ElectraForMultipleChoice"),
-    ("electra", "ElectraModel", "ElectraModel"),
-    ("funnel", "FunnelForMaskedLM", "FunnelForMaskedLM"),
-    ("funnel", "FunnelForPreTraining", "FunnelForPreTraining"),
-    ("funnel", "FunnelForSequenceClassification", "FunnelForSequenceClassification"),
-    ("funnel", "FunnelForTokenClassification", "FunnelForTokenClassification"),
-    ("funnel", "FunnelForQuestionAnswering", "FunnelForQuestionAnswering"),
-    ("funnel", "FunnelForMultipleChoice", "FunnelForMultipleChoice"),
-    ("funnel", "FunnelModel", "FunnelModel"),
-    ("funnel", "FunnelBaseModel", "FunnelBaseModel"),
-]
+MODELS = [module.name for module in iter_modules(referenced.__path__)]
+REFERENCED = {model: import_module(f"{referenced.__name__}.{model}") for model in MODELS}
+CONFIGS = {model: module.CONFIG for model, module in REFERENCED.items()}
+HEADS = [(model, *classes) for model, module in REFERENCED.items() for classes in module.HEADS]
 
 
 @pytest.fixture(autouse=True)
@@ -72,11 +47,10 @@ LARGE, SMALL = "5GB", "24KB"  # more and less than any of the models here takes
 
 
 def stored(*forms):
-    """Every head in each of two formats, in one of them in several shards: in the first and second by turns."""
+    """Every head; each format and one shard or several by turns."""
     cases = [
-        pytest.param(*head, form, SMALL if (row + column) % 2 else LARGE, id=f"{head[1]}-{form}")
+        pytest.param(*head, forms[row % 2], SMALL if row // 2 % 2 else LARGE, id=f"{head[1]}-{forms[row % 2]}")
         for row, head in enumerate(HEADS)
-        for column, form in enumerate(forms)
     ]
     return pytest.mark.parametrize(("model", "name", "paddle_name", "form", "size"), cases)
 
@@ -94,12 +68,11 @@ def test_what_transformers_saves_fits_our_torch_model(tmp_path, model, name, pad
 
 
 def own_options(model):
-    keys = "vocab_size embedding_size hidden_size num_hidden_layers num_attention_heads intermediate_size num_labels"
-    keys += " max_position_embeddings block_sizes block_repeats num_decoder_layers d_model n_head d_head d_inner"
+    """What our configuration knows of the reference's."""
     known = CONFIGS[model].to_dict() | {"num_labels": CONFIGS[model].num_labels}
-    return {
-        key: tuple(known[key]) if isinstance(known[key], list) else known[key] for key in keys.split() if key in known
-    }
+    ours = config_class(import_module(f"models_torch.{model}"))
+    names = [field.name for field in fields(ours)]
+    return {name: tuple(value) if isinstance(value := known[name], list) else value for name in names if name in known}
 
 
 @stored("safetensors", "bin")
@@ -169,7 +142,7 @@ def test_paddlenlp_loads_what_we_write_and_computes_the_same(
     assert [[list(keys) for keys in report] for report in reports] == [[[], [], []]]
     numbers = ids(name)
     expected = first_tensor(module(torch.from_numpy(numbers), return_dict=False))
-    options = {"return_dict": True} if model == "funnel" else {}  # its Funnel cannot do without
+    options = getattr(REFERENCED[model], "PADDLENLP_OPTIONS", {})
     actual = first_tensor(loaded(paddle.to_tensor(numbers), **options))
     assert actual.shape == expected.shape
     np.testing.assert_allclose(actual, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
@@ -185,7 +158,7 @@ def test_what_paddlenlp_saves_comes_back_to_transformers(tmp_path, paddlenlp, mo
     assert checkpoint.layout == "paddlenlp"
     assert (len(checkpoint.files) > 2) == (size == SMALL)
     assert checkpoint.config["architectures"] == [paddle_name]
-    ours = load(getattr(importlib.import_module(f"models_torch.{model}"), name), tmp_path / "resaved")
+    ours = load(getattr(import_module(f"models_torch.{model}"), name), tmp_path / "resaved")
     assert_same(numpy_state(ours), numpy_state(module))
     run(model, tmp_path / "resaved", tmp_path / "back", "transformers")
     assert_same(read_all(open_checkpoint(tmp_path / "back")), numpy_state(module))
