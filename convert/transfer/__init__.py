@@ -148,7 +148,6 @@ class Transfer:
             raise CheckpointError(f"{self.source.weights}: infinity or NaN in what becomes {', '.join(bad)}")
 
     def _verify(self, folder: Path, writer: Writer) -> None:
-        writer.wait_until_readable()
         entry = next(blueprint.name for blueprint in self.blueprints if blueprint.name in READERS)
         kinds = {name: blueprint.checksum for blueprint in self._weights for name in blueprint.tensors}
         read_back(folder / entry, READERS[entry], self.tensors, kinds, writer.checksums)

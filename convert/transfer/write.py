@@ -1,15 +1,24 @@
-"""From blueprints to files: one thread reads and transposes, another writes behind it, on buffers that are reused."""
+"""From blueprints to files, by two threads: while one waits for the disk the other reads, transposes and checks.
 
+Every tensor knows its place in the file beforehand, so they may be written in any order. Whole pages go from our
+buffers to the disk past the kernel's page cache, where the file system can do so (O_DIRECT): a checkpoint is larger
+than what is worth keeping there, and filling the cache takes longer than the disk.
+"""
+
+import ctypes
+import errno
+import mmap
 import os
 import time
 from bisect import bisect_right
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from io import FileIO
 from itertools import accumulate
 from pathlib import Path
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Any
 
@@ -20,8 +29,9 @@ from convert.formats.blueprint import Blueprint, Patches
 from convert.transfer.stream import BLOCK, Stream
 
 Checksums = dict[str, int]  # tensor → checksum of its bytes
-SMALL, LARGE = 4, 2  # buffers
-PORTION = 1 << 26  # bytes after which the kernel is told to begin writing them to the disk
+THREADS = 2  # each has a buffer as large as the largest block
+PAGE, WORD = mmap.PAGESIZE, 8
+DIRECT_FROM = 1 << 16  # bytes in whole pages, from which on going past the page cache is worth a call of its own
 
 
 @dataclass(frozen=True)
@@ -41,8 +51,8 @@ class Written:
 class Writer:
     """Writes files into `folder`, their tensors from `streams`; `progress` is told the bytes of these as they go.
 
-    `finished` is called, in a second thread, with each file that is on the disk and its tensors' checksums. Errors of
-    that thread are raised by whatever is called next. To be used as a context.
+    `finished` is called, in a thread, with each file that is on the disk and its tensors' checksums; an error of it is
+    raised by `wait`. `progress` is called by several threads. To be used as a context.
     """
 
     def __init__(
@@ -53,17 +63,21 @@ class Writer:
         finished: Callable[[Written, Checksums], object] = lambda written, checksums: None,
     ) -> None:
         self.checksums: Checksums = {}  # of all tensors so far
-        self.written: list[Written] = []  # files that are on the disk, or on their way
+        self.written: list[Written] = []  # files that can be read, be they on the disk or not yet
         self._folder, self._streams, self._progress, self._finished = folder, streams, progress, finished
-        self._behind = _Behind(max((stream.largest for stream in streams.values()), default=0))
+        self._buffers = _Buffers(max((stream.largest for stream in streams.values()), default=0))
+        self._threads, self._finisher = ThreadPoolExecutor(THREADS), ThreadPoolExecutor(1)
+        self._finishing: list[Future[None]] = []
         self._files = ExitStack()
-        self._readable: Future[None] | None = None
+        self._stopped = False
 
     def __enter__(self) -> "Writer":
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._behind.stop()
+        self._stopped = True
+        self._threads.shutdown(cancel_futures=True)
+        self._finisher.shutdown(cancel_futures=True)
         self._files.close()
 
     def keep(self, written: Written, checksums: Checksums) -> None:
@@ -73,156 +87,159 @@ class Writer:
         self._progress(sum(self._streams[name].nbytes for name in checksums))
 
     def write(self, blueprint: Blueprint) -> None:
-        """Write one file; returns when its last byte is on its way."""
+        """Write one file; returns when all of it can be read. Its way to the disk goes on."""
         started, kind = time.perf_counter(), blueprint.checksum
-        file = self._files.enter_context((self._folder / blueprint.name).open("wb", buffering=0))
-        front = _Front(file.fileno(), self._behind)
-        parts: list[bytes | tuple[int, int]] = []  # literal bytes, or (checksum, length) of a tensor
-        checksums: Checksums = {}
-        for piece in blueprint.pieces:
-            if isinstance(piece, bytes):
-                parts.append(piece)
-                front.waiting += piece
-                continue
-            checksum = 0
-            for block in self._streams[piece].blocks(self._behind.take):
-                checksum = UPDATE[kind](block, checksum)
-                front.put(block)
-                self._progress(block.size)
-            checksums[piece] = checksum
-            parts.append((checksum, self._streams[piece].nbytes))
-        front.put(b"")
+        lengths = [self._length(piece) for piece in blueprint.pieces]
+        *starts, size = accumulate(lengths, initial=0)
+        file = self._files.enter_context(closing(_File(self._folder / blueprint.name, size)))
+        jobs = {}
+        for start, piece in zip(starts, blueprint.pieces, strict=True):
+            if isinstance(piece, str):
+                jobs[piece] = self._threads.submit(self._tensor, file, start, piece, kind)
+            else:
+                file.put(start, piece)
+        checksums = self._results(jobs)
         self.checksums |= checksums
         patches = blueprint.patches(self.checksums)
-        whole = named(kind, _checksum(kind, parts, patches))
-        written = Written(blueprint.name, front.offset, whole, time.perf_counter() - started)
+        for at, data in patches.items():
+            file.put(at, data)
+        whole = named(kind, _checksum(kind, blueprint.pieces, lengths, checksums, patches))
+        written = Written(blueprint.name, size, whole, time.perf_counter() - started)
         self.written.append(written)
 
-        def patch() -> None:
-            for at, data in patches.items():
-                _put(file.fileno(), at, data)
-
         def finish() -> None:
-            os.fsync(file.fileno())
+            file.sync()
             file.close()
             self._finished(written, checksums)
 
-        self._readable = self._behind.do(patch)
-        self._behind.do(finish)
-
-    def wait_until_readable(self) -> None:
-        """Return when all files can be read, be they on the disk or not yet."""
-        if self._readable:
-            self._readable.result()
+        self._finishing.append(self._finisher.submit(finish))
 
     def wait(self) -> None:
         """Return when all files are on the disk."""
-        self._behind.wait()
+        for future in self._finishing:
+            future.result()
 
+    def _length(self, piece: bytes | str) -> int:
+        return len(piece) if isinstance(piece, bytes) else self._streams[piece].nbytes
 
-class _Front:
-    """A file that is written from front to back, in the thread behind."""
-
-    def __init__(self, file: int, behind: "_Behind") -> None:
-        self.offset = 0
-        self.waiting = b""  # bytes that go before the next block
-        self._file, self._behind, self._sent = file, behind, 0
-
-    def put(self, block: Any) -> None:
-        """Write what is waiting, and the block."""
-        self._behind.do(_put, self._file, self.offset, self.waiting, block)
-        self.offset += len(self.waiting) + len(block)
-        self.waiting = b""
-        if self.offset - self._sent >= PORTION:
-            self._behind.do(_send, self._file, self._sent, self.offset - self._sent)
-            self._sent = self.offset
-
-
-@dataclass
-class _Slot:
-    buffer: np.ndarray
-    busy: "Future[None] | None" = None
-
-
-class _Behind:
-    """A second thread that does what it is given, in order, while the first goes on.
-
-    Small blocks have buffers of their own beside the two large ones (of `largest` bytes), which are all the memory
-    there is. After an error of the second thread nothing more is done; it is raised where the first next waits.
-    """
-
-    def __init__(self, largest: int) -> None:
-        self._small = deque(_Slot(np.empty(BLOCK, np.uint8)) for _ in range(SMALL))
-        self._large = deque(_Slot(np.empty(largest, np.uint8)) for _ in range(LARGE if largest > BLOCK else 0))
-        self._slot = self._small[0]
-        self._pool = ThreadPoolExecutor(1)
-        self._error: BaseException | None = None
-
-    def take(self, nbytes: int) -> np.ndarray:
-        """A buffer of so many bytes, once nothing more is to be done with what it held."""
-        ring = self._small if nbytes <= BLOCK else self._large
-        ring.rotate()
-        self._slot = ring[0]
-        if self._slot.busy:
-            self._slot.busy.result()
-        return self._slot.buffer[:nbytes]
-
-    def do(self, work: Callable[..., None], *arguments: Any) -> "Future[None]":
-        """Have `work` done; the buffer that was taken last is not given out again before."""
-        self._slot.busy = self._pool.submit(self._run, work, *arguments)
-        return self._slot.busy
-
-    def _run(self, work: Callable[..., None], *arguments: Any) -> None:
-        if self._error:
-            raise self._error
+    def _results(self, jobs: Mapping[str, "Future[int]"]) -> Checksums:
+        """What the threads return; at an error of one of them the others stop."""
         try:
-            work(*arguments)
-        except BaseException as error:
-            self._error = error
+            return {name: job.result() for name, job in jobs.items()}
+        except BaseException:
+            self._stopped = True
+            for job in jobs.values():
+                job.cancel()
             raise
 
-    def wait(self) -> None:
-        """Return when all is done."""
-        for slot in (*self._small, *self._large):
-            if slot.busy:
-                slot.busy.result()
+    def _tensor(self, file: "_File", offset: int, name: str, kind: Kind) -> int:
+        """Write one tensor to its place; its checksum."""
+        checksum = 0
 
-    def stop(self) -> None:
-        """End the thread; what it has not begun is not done."""
-        self._pool.shutdown(cancel_futures=True)
+        def take(nbytes: int) -> np.ndarray:
+            return buffer[_whole_words(offset) :][:nbytes]
 
-
-def _put(file: int, offset: int, *pieces: Any) -> None:
-    """Write the pieces one after the other; a disk that is filling up takes a part of them before it fails."""
-    rest = [memoryview(piece) for piece in pieces if len(piece)]
-    while rest:
-        count = os.pwritev(file, rest, offset)
-        offset += count
-        while rest and count >= len(rest[0]):
-            count -= len(rest.pop(0))
-        if count:
-            rest[0] = rest[0][count:]
+        with self._buffers.one() as buffer:
+            for block in self._streams[name].blocks(take):
+                checksum = UPDATE[kind](block, checksum)
+                file.put(offset, _as_in_file(buffer, offset, block))
+                offset += block.size
+                self._progress(block.size)
+                if self._stopped:
+                    break
+        return checksum
 
 
-def _send(file: int, offset: int, length: int) -> None:
-    """Have the kernel begin to write these bytes to the disk, so that fsync need not wait for them all in the end.
+class _File:
+    """A file of known size, of which any part can be written at any time, by several threads at once."""
 
-    Linux does so with what it is told not to keep in memory; nothing is lost where it has no such call.
-    """
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(file, offset, length, os.POSIX_FADV_DONTNEED)
+    def __init__(self, path: Path, size: int) -> None:
+        self._cached = path.open("wb", buffering=0)
+        self._direct: FileIO | None = None
+        with suppress(AttributeError, OSError):  # a system, or a file system, that has no such thing
+            self._direct = FileIO(os.open(path, os.O_WRONLY | os.O_DIRECT), "wb")
+        try:
+            os.ftruncate(self._cached.fileno(), size)
+        except OSError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """No more than once has an effect."""
+        self._cached.close()
+        if self._direct:
+            self._direct.close()
+
+    def put(self, offset: int, data: Any) -> None:
+        """Write `data`; its whole pages past the page cache if they are many and lie in memory as in the file."""
+        whole = memoryview(data)
+        first = -offset % PAGE
+        last = first + (len(whole) - first) // PAGE * PAGE
+        if self._direct is None or last - first < DIRECT_FROM:
+            return _put(self._cached.fileno(), offset, whole)
+        try:
+            _put(self._direct.fileno(), offset + first, whole[first:last])
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            return _put(self._cached.fileno(), offset, whole)  # it wants larger units than pages
+        _put(self._cached.fileno(), offset, whole[:first])
+        _put(self._cached.fileno(), offset + last, whole[last:])
+
+    def sync(self) -> None:
+        """Return when all is on the disk."""
+        os.fsync(self._cached.fileno())
 
 
-def _checksum(kind: Kind, parts: Sequence[bytes | tuple[int, int]], patches: Patches) -> int:
-    """The checksum of a whole file; `patches` lie within its literal parts."""
-    lengths = [len(part) if isinstance(part, bytes) else part[1] for part in parts]
+class _Buffers:
+    """Buffers at page boundaries, one for each thread, each for a block of `largest` bytes at any place in a page."""
+
+    def __init__(self, largest: int) -> None:
+        self._free: SimpleQueue[np.ndarray] = SimpleQueue()
+        for _ in range(THREADS):
+            self._free.put(np.frombuffer(mmap.mmap(-1, max(largest, BLOCK) + PAGE), np.uint8))
+
+    @contextmanager
+    def one(self) -> Iterator[np.ndarray]:
+        buffer = self._free.get()
+        try:
+            yield buffer
+        finally:
+            self._free.put(buffer)
+
+
+def _whole_words(offset: int) -> int:
+    """Where in a buffer a block is made: where it lies in a page of the file, but no word across its boundaries."""
+    return offset % PAGE // WORD * WORD
+
+
+def _as_in_file(buffer: np.ndarray, offset: int, block: np.ndarray) -> np.ndarray:
+    """The block, moved to where it lies in a page of the file."""
+    if offset % WORD == 0:
+        return block
+    moved = buffer[offset % PAGE :][: block.size]
+    ctypes.memmove(moved.ctypes.data, block.ctypes.data, block.size)  # numpy would make a copy of what overlaps
+    return moved
+
+
+def _put(file: int, offset: int, data: memoryview) -> None:
+    """Write all of `data`; a disk that is filling up takes a part of it before it fails."""
+    while data:
+        count = os.pwritev(file, [data], offset)
+        data, offset = data[count:], offset + count
+
+
+def _checksum(
+    kind: Kind, pieces: Sequence[bytes | str], lengths: Sequence[int], tensors: Checksums, patches: Patches
+) -> int:
+    """The checksum of a whole file from those of its tensors; `patches` lie within its literal pieces."""
     starts = list(accumulate(lengths, initial=0))
-    patched = {at: bytearray(part) for at, part in enumerate(parts) if isinstance(part, bytes)}
+    literal = {at: bytearray(piece) for at, piece in enumerate(pieces) if isinstance(piece, bytes)}
     for offset, data in patches.items():
         at = bisect_right(starts, offset) - 1
-        patched[at][offset - starts[at] : offset - starts[at] + len(data)] = data
+        literal[at][offset - starts[at] : offset - starts[at] + len(data)] = data
     whole = 0
-    for at, (part, length) in enumerate(zip(parts, lengths, strict=True)):
-        checksum = UPDATE[kind](patched[at]) if isinstance(part, bytes) else part[0]
+    for at, (piece, length) in enumerate(zip(pieces, lengths, strict=True)):
+        checksum = tensors[piece] if isinstance(piece, str) else UPDATE[kind](literal[at])
         whole = joined(kind, whole, checksum, length)
     return whole

@@ -1,6 +1,7 @@
 """The writer of blueprints: the same bytes as the plain way, through short writes, and errors that are not lost."""
 
 import errno
+import fcntl
 import os
 
 import numpy as np
@@ -121,9 +122,54 @@ def test_a_disk_that_takes_only_a_part_at_a_time_gets_all(tmp_path, streams, pla
     assert same_files(tmp_path / "out", plain)
 
 
+def bytes_past_the_cache(monkeypatch):
+    """A list that grows by the bytes of each call that goes past the page cache."""
+
+    def noted(file, pieces, offset):
+        count = honest(file, pieces, offset)
+        if fcntl.fcntl(file, fcntl.F_GETFL) & os.O_DIRECT:
+            found.append(count)
+        return count
+
+    found, honest = [], os.pwritev
+    monkeypatch.setattr(os, "pwritev", noted)
+    return found
+
+
+def test_whole_pages_go_past_the_page_cache_wherever_tensors_lie(tmp_path, streams, plain, monkeypatch):
+    try:
+        os.close(os.open(tmp_path / "try", os.O_WRONLY | os.O_CREAT | os.O_DIRECT))
+    except OSError:
+        pytest.skip("this file system has no O_DIRECT")
+    direct = bytes_past_the_cache(monkeypatch)
+    written(tmp_path / "out", streams)
+    assert same_files(tmp_path / "out", plain)
+    large = sum(stream.nbytes for name, stream in streams.items() if name not in ("small", "none", "one"))
+    assert sum(direct) > 0.95 * (large + streams["wide"].nbytes)  # "wide" is written twice
+
+
+@pytest.mark.parametrize("refused", ["open", "write"])
+def test_a_file_system_without_direct_writing_gets_the_same(tmp_path, streams, plain, monkeypatch, refused):
+    def refuse_to_open(path, flags, *mode):
+        if flags & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return honest_open(path, flags, *mode)
+
+    def refuse_to_write(file, pieces, offset):
+        if fcntl.fcntl(file, fcntl.F_GETFL) & os.O_DIRECT:
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return honest_write(file, pieces, offset)
+
+    honest_open, honest_write = os.open, os.pwritev
+    replaced = {"open": ("open", refuse_to_open), "write": ("pwritev", refuse_to_write)}
+    monkeypatch.setattr(os, *replaced[refused])
+    written(tmp_path / "out", streams)
+    assert same_files(tmp_path / "out", plain)
+
+
 @pytest.mark.parametrize("call", ["pwritev", "fsync"])
 @pytest.mark.parametrize("good", [0, 1, 2])
-def test_an_error_of_the_second_thread_is_raised(tmp_path, streams, monkeypatch, call, good):
+def test_an_error_of_a_thread_is_raised(tmp_path, streams, monkeypatch, call, good):
     def full(*arguments):
         nonlocal good
         good -= 1
@@ -137,7 +183,7 @@ def test_an_error_of_the_second_thread_is_raised(tmp_path, streams, monkeypatch,
         written(tmp_path / "out", streams)
 
 
-def test_what_the_first_thread_is_stopped_by_ends_the_second(tmp_path, streams):
+def test_what_stops_one_thread_stops_all(tmp_path, streams):
     def stop(count):
         raise KeyboardInterrupt
 
