@@ -1,0 +1,116 @@
+"""Paddle's side of `bench.models`, with PaddleNLP as the reference."""
+
+import importlib
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+os.environ.setdefault("OMP_NUM_THREADS", str(os.cpu_count() or 1))  # read while paddle is imported
+import paddle
+import paddle.nn.functional as F
+
+from bench.speed import Run
+from convert.configs import from_ours
+
+LAYOUT = "paddlenlp"
+
+
+def _class(model: str, name: str) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import paddlenlp.transformers
+        from paddlenlp.utils.log import logger
+
+        logger.set_level("ERROR")
+        named = from_ours(model, LAYOUT, {"architectures": [name]})["architectures"][0]
+        try:
+            found = importlib.import_module(f"paddlenlp.transformers.{model.replace('_', '')}.modeling")
+        except ImportError:
+            try:
+                found = importlib.import_module(f"paddlenlp.transformers.{model}.modeling")
+            except ImportError:
+                return None
+    return getattr(found, named, None)
+
+
+def has(model: str, name: str) -> bool:
+    """Whether PaddleNLP has this class."""
+    return _class(model, name) is not None
+
+
+def load(model: str, name: str, folder: Path) -> Any:
+    """PaddleNLP's class with the weights in `folder`."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _class(model, name).from_pretrained(str(folder))
+
+
+def forward(model: Any, batch: Mapping[str, np.ndarray]) -> Run:
+    """One pass in evaluation mode, without gradients."""
+    given = {name: paddle.to_tensor(value) for name, value in batch.items()}
+
+    def run() -> Any:
+        model.eval()
+        with paddle.no_grad():
+            return _called(model, given)
+
+    return run
+
+
+def backward(model: Any, batch: Mapping[str, np.ndarray]) -> Run:
+    """One pass in training mode, and back from the sum of the hidden states."""
+    given = {name: paddle.to_tensor(value) for name, value in batch.items()}
+
+    def run() -> None:
+        model.train()
+        for parameter in model.parameters():
+            parameter.clear_gradient(set_to_zero=False)
+        _hidden(_called(model, given)).sum().backward()
+
+    return run
+
+
+def _called(model: Any, given: Mapping[str, Any]) -> Any:
+    options = {} if type(model).__module__.startswith("models_paddle") else {"return_dict": True}
+    try:
+        return model(**given, **options)
+    except TypeError:
+        return model(**given)  # some have no such option
+
+
+def first(output: Any) -> np.ndarray:
+    """The hidden states."""
+    return _hidden(output).numpy()
+
+
+def _hidden(output: Any) -> Any:
+    if isinstance(output, paddle.Tensor):
+        return output
+    if isinstance(output, dict):
+        return output["last_hidden_state"] if "last_hidden_state" in output else next(iter(output.values()))
+    return output[0]
+
+
+def floor(products: Sequence[Any]) -> Run:
+    """The products alone; equal ones work on the same operands."""
+    paddle.seed(0)
+    operands = {str(product): [paddle.randn(shape) for shape in product[1]] for product in products}
+
+    def run() -> None:
+        with paddle.no_grad():
+            for product in products:
+                a, b = operands[str(product)]
+                if product[0] == "matmul":
+                    paddle.matmul(a, b)
+                else:
+                    _convolve(a, b, product[2])
+
+    return run
+
+
+def _convolve(x: Any, weight: Any, options: Mapping[str, Any]) -> Any:
+    return (F.conv1d if x.ndim == 3 else F.conv2d)(x, weight, **options)
