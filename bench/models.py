@@ -48,7 +48,8 @@ def main() -> None:
     if options.side:
         from bench.speed import measure
 
-        json.dump(measure(json.loads(Path(options.side[0]).read_text())), Path(options.side[1]).open("w"))
+        asked, answer = map(Path, options.side)
+        answer.write_text(json.dumps(measure(json.loads(asked.read_text()))))
         return
     try:
         cases = [_resolved(text, shape) for text in options.cases or _all() for shape in SHAPES]
@@ -106,7 +107,17 @@ def limit(framework: str, model: str, shape: tuple[int, int]) -> float:
 
 def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table(title="python -m bench.models: seconds, and ours against the reference and the floor")
-    columns = ("model", "shape", "framework", "forward", "× reference", "and backward", "× reference", "least", "÷ floor")
+    columns = (
+        "model",
+        "shape",
+        "framework",
+        "forward",
+        "× reference",
+        "and backward",
+        "× reference",
+        "least",
+        "÷ floor",
+    )
     for column in (*columns, "most"):
         table.add_column(column, justify="left" if column in ("model", "shape", "framework") else "right")
     for row in rows:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import inspect
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -23,6 +24,7 @@ def measure(request: Mapping[str, Any]) -> dict[str, Any]:
     side = importlib.import_module(f"bench.speed.{request['framework']}")
     module = importlib.import_module(f"models_{request['framework']}.{request['model']}")
     config = convert.live.config_class(module).from_dict(request["config"])
+    side.seed(0)  # every shape has the weights that the first has saved for the reference
     model = getattr(module, module.TASKS["backbone"])(config)
     batch = _batch(request, dataclasses.asdict(config))
     products = _products(request, batch)
@@ -35,7 +37,10 @@ def measure(request: Mapping[str, Any]) -> dict[str, Any]:
     difference = None
     if reference is not None:
         given = _given(reference, batch)
-        contenders |= {"reference": side.forward(reference, given), "reference, backward": side.backward(reference, given)}
+        contenders |= {
+            "reference": side.forward(reference, given),
+            "reference, backward": side.backward(reference, given),
+        }
         difference = _difference(side, contenders, batch)
     return {"seconds": _seconds(contenders, request["rounds"]), "difference": difference}
 
@@ -51,7 +56,9 @@ def _batch(request: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, n
 
 def _products(request: Mapping[str, Any], batch: Mapping[str, np.ndarray]) -> list[Any]:
     """The products of one forward pass, which torch's side writes down for Paddle's."""
-    kept = Path(request["folder"]) / f"{request['model']}-{request['variant']}-{'x'.join(map(str, request['shape']))}.json"
+    kept = (
+        Path(request["folder"]) / f"{request['model']}-{request['variant']}-{'x'.join(map(str, request['shape']))}.json"
+    )
     if not kept.exists():
         from bench.speed.products import of_model
 
@@ -62,7 +69,7 @@ def _products(request: Mapping[str, Any], batch: Mapping[str, np.ndarray]) -> li
 def _reference(side: Any, request: Mapping[str, Any], model: Any, config: Any) -> Any:
     """The reference with our weights, as its own loading code reads what we write; None where there is none."""
     folder = Path(request["folder"]) / f"{request['model']}-{request['variant']}-{side.LAYOUT}"
-    known = convert.LAYOUTS[request["model"]]
+    known = importlib.import_module(f"convert.layouts.{request['model']}").LAYOUTS
     if side.LAYOUT not in known or not side.has(request["model"], type(model).__name__):
         return None
     if not folder.exists():
@@ -71,8 +78,7 @@ def _reference(side: Any, request: Mapping[str, Any], model: Any, config: Any) -
 
 
 def _given(reference: Any, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    import inspect
-
+    """What the reference takes of the batch."""
     names = inspect.signature(reference.forward).parameters
     return {name: value for name, value in batch.items() if name in names}
 

@@ -1,6 +1,5 @@
 """Paddle's side of `bench.models`, with PaddleNLP as the reference."""
 
-import importlib
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -17,24 +16,19 @@ from bench.speed import Run
 from convert.configs import from_ours
 
 LAYOUT = "paddlenlp"
+seed = paddle.seed
 
 
 def _class(model: str, name: str) -> Any:
+    """PaddleNLP's counterpart of our class, None where it has none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import paddlenlp.transformers
+        from paddlenlp import transformers
         from paddlenlp.utils.log import logger
 
         logger.set_level("ERROR")
         named = from_ours(model, LAYOUT, {"architectures": [name]})["architectures"][0]
-        try:
-            found = importlib.import_module(f"paddlenlp.transformers.{model.replace('_', '')}.modeling")
-        except ImportError:
-            try:
-                found = importlib.import_module(f"paddlenlp.transformers.{model}.modeling")
-            except ImportError:
-                return None
-    return getattr(found, named, None)
+        return getattr(transformers, named, None)
 
 
 def has(model: str, name: str) -> bool:
@@ -90,9 +84,7 @@ def first(output: Any) -> np.ndarray:
 def _hidden(output: Any) -> Any:
     if isinstance(output, paddle.Tensor):
         return output
-    if isinstance(output, dict):
-        return output["last_hidden_state"] if "last_hidden_state" in output else next(iter(output.values()))
-    return output[0]
+    return output["last_hidden_state"] if isinstance(output, dict) else output[0]
 
 
 def floor(products: Sequence[Any]) -> Run:

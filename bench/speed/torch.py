@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from bench.speed import Run
 
 LAYOUT = "transformers"
+seed = torch.manual_seed
 torch.set_num_threads(os.cpu_count() or 1)
 
 
@@ -62,15 +63,13 @@ def first(output: Any) -> np.ndarray:
 
 
 def _hidden(output: Any) -> Any:
-    return output["last_hidden_state"] if "last_hidden_state" in output else next(iter(output.values()))
+    return output["last_hidden_state"] if isinstance(output, dict) else output[0]
 
 
 def floor(products: Sequence[Any]) -> Run:
     """The products alone; equal ones work on the same operands."""
     generator = torch.Generator().manual_seed(0)
-    operands = {
-        str(product): [torch.randn(shape, generator=generator) for shape in product[1]] for product in products
-    }
+    operands = {str(product): [torch.randn(shape, generator=generator) for shape in product[1]] for product in products}
 
     def run() -> None:
         with torch.no_grad():
