@@ -3,13 +3,12 @@
 import argparse
 import math
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from align.errors import CannotCompareError
 from align.files import write_text
@@ -86,11 +85,11 @@ def _of_arrays(options: argparse.Namespace) -> Report:
         )
     case = {"expected": str(options.expected), "actual": str(options.actual), "tolerance": allowed.as_json()}
     report = Report(case, {"numpy": np.__version__}, (stage,))
-    _show(report, expected, options.quiet)
+    _show(report, options.quiet)
     return report
 
 
-def _show(report: Report, expected: Mapping[str, Any], quiet: bool) -> None:
+def _show(report: Report, quiet: bool) -> None:
     from align.text import terminal
 
     console, stage = terminal(), report.stages[0]
@@ -109,23 +108,17 @@ def _show(report: Report, expected: Mapping[str, Any], quiet: bool) -> None:
         console.print(table)
         if len(rows) > _SHOWN:
             console.print(f"… and {len(rows) - _SHOWN} more, nearer to what is expected (--json has all)")
-        for finding in stage.blame:
-            console.print(
-                f"[red]✗ {escape(finding.module)}[/red]: {escape(finding.why)}", highlight=False, soft_wrap=True
-            )
+        for found in stage.blame:
+            console.print(f"[red]✗ {escape(found.module)}[/red]: {escape(found.why)}", highlight=False, soft_wrap=True)
+    console.print(_verdict(stage), highlight=False, soft_wrap=True)
+
+
+def _verdict(stage: StageReport) -> Text:
+    """The verdict in one line."""
     count = len({v.name for v in stage.verdicts})
-    if report.passed:
-        text = (
-            f"[green]SAME: {len(expected)} arrays agree; the worst stands at {_worst(stage):.2g} of its limit[/green]"
-        )
-    else:
-        first = stage.blame[0]
-        text = (
-            f"[red]DIFFERENT: {len(stage.blame)} of {count} arrays differ, "
-            f"the first is {escape(first.module)}: {escape(first.why)}[/red]"
-        )
-    console.print(text, highlight=False, soft_wrap=True)
-
-
-def _worst(stage: StageReport) -> float:
-    return max((v.ratio for v in stage.verdicts), default=0.0)
+    if not stage.blame:
+        worst = max(v.ratio for v in stage.verdicts)
+        return Text(f"SAME: {count} arrays agree; the worst stands at {worst:.2g} of its limit", style="green")
+    first = stage.blame[0]
+    text = f"DIFFERENT: {len(stage.blame)} of {count} arrays differ, the first is {first.module}: {first.why}"
+    return Text(text, style="red")

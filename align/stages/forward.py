@@ -44,6 +44,8 @@ def run(subject: Subject) -> StageReport:
     pair = replace(subject.pair, batch=subject.inputs)
     results = [judge_probe(pair, name, weights, subject.model) for name, weights in subject.weights.items()]
     verdicts = [verdict for result in results for verdict in result.verdicts]
+    if subject.log and results[0].free_run:
+        subject.log("forward", *results[0].free_run.sides())
     return StageReport(
         stage="forward",
         seconds=time.perf_counter() - started,

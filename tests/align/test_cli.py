@@ -60,7 +60,8 @@ def test_forward_is_another_name_for_step1_and_quiet_is_one_line(capsys):
 def test_out_writes_the_report_and_reprod_log_its_files(tmp_path, capsys):
     folders = ["--out", str(tmp_path / "new"), "--reprod-log", str(tmp_path / "logs")]
     assert main(["step1", "--model", "electra", "--in-process", *folders]) == 0
-    assert sorted(path.name for path in (tmp_path / "logs").iterdir()) == ["forward_paddle.npy", "forward_torch.npy"]
+    names = ["forward_diff.log", "forward_paddle.npy", "forward_torch.npy"]
+    assert sorted(path.name for path in (tmp_path / "logs").iterdir()) == names
     assert json.loads((tmp_path / "new" / "report.json").read_text())["passed"]
     assert "PARITY" in (tmp_path / "new" / "report.txt").read_text()
     assert "PARITY" in capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""`align diff` on files of arrays, beside the real reprod_log: right where that errs, and the same where it is right."""
+"""`align diff` on files of arrays, beside the real reprod_log: right where that errs, the same where it is right."""
 
 import json
 import logging
@@ -102,11 +102,11 @@ def test_what_is_right_passes(files, capsys, case):
 
 def test_tolerances_hold_for_each_element(files, capsys):
     large = np.array([1.0, 1e6])
-    paths = files({"a": large}, {"a": large + [0.0, 1.0]})
+    paths = files({"a": large}, {"a": large + np.array([0.0, 1.0])})
     assert main(["diff", *paths, "--atol", "1e-6", "--rtol", "1e-5"]) == 0
     assert main(["diff", *paths, "--rtol", "1e-7"]) == 1
     assert "difference 1.00e+00 at (1,), allowed 1.00e-01 there" in capsys.readouterr().out
-    paths = files({"a": large}, {"a": large + [1e-3, 0.0]})
+    paths = files({"a": large}, {"a": large + np.array([1e-3, 0.0])})
     assert main(["diff", *paths, "--atol", "1e-6", "--rtol", "1e-5"]) == 1
     assert main(["diff", *paths, "--atol", "1e-2", "--mean-atol", "1e-4"]) == 1  # what is named, all of it
     assert main(["diff", *paths, "--atol", "1e-2"]) == 0
