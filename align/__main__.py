@@ -11,6 +11,7 @@ from rich.table import Table
 
 from align import registry
 from align.errors import CannotCompareError
+from align.gates import options as gates
 from align.recording import command as diff
 from align.selftest import command as selftest
 from align.stages import STAGES, Options
@@ -19,7 +20,8 @@ PARITY, NO_PARITY, CANNOT_COMPARE = 0, 1, 2
 
 ALL = "all"
 
-_EXAMPLES = """\
+_EXAMPLES = (
+    """\
 examples:
   python -m align step1 --model funnel
       both frameworks on fake data with trained-scale weights, module by module, in seconds
@@ -31,6 +33,9 @@ examples:
   python -m align step1 --model electra --checkpoint ./electra-small --text corpus.txt
       a batch tokenised with the checkpoint's own vocabulary
   python -m align step1 --model funnel --batch mine.npz
+"""
+    + gates.EXAMPLES
+    + """\
   python -m align list
       the models, their tasks and variants
   python -m align selftest --model electra --only 'FW0|CV'
@@ -38,6 +43,7 @@ examples:
 
 exit code: 0 parity, 1 no parity, 2 could not compare (one line says why)
 """
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -131,6 +137,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     verbosity = output.add_mutually_exclusive_group()
     verbosity.add_argument("--quiet", action="store_true", help="only the verdict, in one line")
     verbosity.add_argument("--verbose", action="store_true", help="every edge, not only those nearest to their limit")
+    gates.add_options(parser)
     place = parser.add_argument_group("where it runs")
     place.add_argument("--in-process", action="store_true", help="both frameworks in this process, for debuggers")
     place.add_argument("--torch-python", metavar="PY", help="the interpreter of the torch worker")
@@ -180,21 +187,25 @@ def _stage(options: argparse.Namespace) -> int:
     from align.report import write_json
     from align.text import headline, show, terminal
 
+    gate = gates.make_gates(options)
+    gate.check(case.as_json())
     report = compare_case(
         case,
         Interpreters(options.in_process, options.torch_python, options.paddle_python),
         Steps(visible=not options.quiet),
         options.reprod_log,
-        options.stages,
+        gate.stages(options.stages),
         Options(options.steps, options.dropout, options.optimizer),
         keep_going=options.command != ALL or options.keep_going,
+        gate=gate,
     )
+    report = gate.finish(report)
     if options.json:
         write_json(options.json, report)
     if options.out:
         report.save(options.out)
     if options.quiet:
-        terminal().print(headline(report.stages), soft_wrap=True)
+        terminal().print(headline(report.stages).append(gate.mark), soft_wrap=True)
     else:
         show(report.case, report.environment, report.stages, terminal(), options.verbose)
     return PARITY if report.passed else NO_PARITY

@@ -1,7 +1,6 @@
 """`python -m align diff EXPECTED ACTUAL`: two files that were recorded apart."""
 
 import argparse
-import math
 import time
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from rich.text import Text
 
 from align.errors import CannotCompareError
 from align.files import write_text
+from align.gates.options import limit
 from align.recording.arrays import read_arrays
 from align.recording.reprod import THRESHOLD, log_text
 from align.recording.tolerance import Tolerance, findings, judge_arrays
@@ -44,22 +44,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         ("--atol", "|actual − expected| of each element, beside --rtol"),
         ("--rtol", "the same for each unit of |expected|"),
     ):
-        limits.add_argument(name, type=tolerance, metavar="X", help=text)
+        limits.add_argument(name, type=limit, metavar="X", help=text)
     output = parser.add_argument_group("what is written")
     output.add_argument("--json", type=Path, metavar="FILE", help="the whole report for programs")
     output.add_argument("--log", type=Path, metavar="FILE", help="the lines that reprod_log would have logged")
     output.add_argument("--quiet", action="store_true", help="only the verdict, in one line")
-
-
-def tolerance(text: str) -> float:
-    """A limit: a finite number, not negative."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a limit: give a number from 0 on")
-    return value
 
 
 def run(options: argparse.Namespace) -> bool:

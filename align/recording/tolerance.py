@@ -40,7 +40,7 @@ class Tolerance:
 
 def judge_arrays(expected: Arrays, actual: Arrays, tolerance: Tolerance) -> list[Verdict]:
     """The verdicts on all names of either side, in the expected side's order; up to two on each array of floats."""
-    verdicts = []
+    verdicts: list[Verdict] = []
     for name, array in expected.items():
         if name in actual:
             verdicts += _judge(name, array, actual[name], tolerance)
