@@ -56,7 +56,7 @@ def compare_case(
         CannotCompareError: the case cannot be built; the message says what to change.
     """
     steps = steps or Steps()
-    with steps.shown(), _sides(interpreters) as (torch, paddle):
+    with steps.shown(), sides(interpreters) as (torch, paddle):
         return judge_case(case, torch, paddle, steps, reprod_log, stages, options, keep_going, gate)
 
 
@@ -136,7 +136,8 @@ def assert_parity(
 
 
 @contextmanager
-def _sides(interpreters: Interpreters) -> Iterator[tuple[Client, Client]]:
+def sides(interpreters: Interpreters) -> Iterator[tuple[Client, Client]]:
+    """A client of either framework, as long as the context lasts."""
     clients: list[Client] = []
     try:
         for framework, python in (("torch", interpreters.torch), ("paddle", interpreters.paddle)):
