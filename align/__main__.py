@@ -13,6 +13,7 @@ from align import registry
 from align.errors import CannotCompareError
 from align.gates import options as gates
 from align.recording import command as diff
+from align.recording import options as apart
 from align.selftest import command as selftest
 from align.stages import STAGES, Options
 
@@ -35,6 +36,7 @@ examples:
   python -m align step1 --model funnel --batch mine.npz
 """
     + gates.EXAMPLES
+    + apart.EXAMPLES
     + """\
   python -m align list
       the models, their tasks and variants
@@ -138,6 +140,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     verbosity.add_argument("--quiet", action="store_true", help="only the verdict, in one line")
     verbosity.add_argument("--verbose", action="store_true", help="every edge, not only those nearest to their limit")
     gates.add_options(parser)
+    apart.add_options(parser)
     place = parser.add_argument_group("where it runs")
     place.add_argument("--in-process", action="store_true", help="both frameworks in this process, for debuggers")
     place.add_argument("--torch-python", metavar="PY", help="the interpreter of the torch worker")
@@ -167,6 +170,7 @@ def _stage(options: argparse.Namespace) -> int:
     if len(sources) == 2:
         raise CannotCompareError("--batch and --text both name a batch: leave one out")
     _check_writable(options)
+    apart.check(options)
     case = resolve(
         options.model,
         options.task,
@@ -189,16 +193,17 @@ def _stage(options: argparse.Namespace) -> int:
 
     gate = gates.make_gates(options)
     gate.check(case.as_json())
-    report = compare_case(
-        case,
-        Interpreters(options.in_process, options.torch_python, options.paddle_python),
-        Steps(visible=not options.quiet),
-        options.reprod_log,
-        gate.stages(options.stages),
-        Options(options.steps, options.dropout, options.optimizer),
-        keep_going=options.command != ALL or options.keep_going,
-        gate=gate,
-    )
+    interpreters = Interpreters(options.in_process, options.torch_python, options.paddle_python)
+    choices, steps = Options(options.steps, options.dropout, options.optimizer), Steps(visible=not options.quiet)
+    stages, keep_going = gate.stages(options.stages), options.command != ALL or options.keep_going
+    if apart.is_named(options):
+        report = apart.compare(options, case, stages, choices, interpreters, steps, gate)
+        if report is None:
+            return PARITY
+    else:
+        report = compare_case(
+            case, interpreters, steps, options.reprod_log, stages, choices, keep_going=keep_going, gate=gate
+        )
     report = gate.finish(report)
     if options.json:
         write_json(options.json, report)

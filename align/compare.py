@@ -135,13 +135,19 @@ def assert_parity(
     return report
 
 
+def open_client(framework: str, interpreters: Interpreters) -> Client:
+    """A client of one framework, which the caller has to close."""
+    python = {"torch": interpreters.torch, "paddle": interpreters.paddle}[framework]
+    return InProcessClient(framework) if interpreters.in_process else WorkerClient(framework, python)
+
+
 @contextmanager
 def sides(interpreters: Interpreters) -> Iterator[tuple[Client, Client]]:
     """A client of either framework, as long as the context lasts."""
     clients: list[Client] = []
     try:
-        for framework, python in (("torch", interpreters.torch), ("paddle", interpreters.paddle)):
-            clients.append(InProcessClient(framework) if interpreters.in_process else WorkerClient(framework, python))
+        for framework in ("torch", "paddle"):
+            clients.append(open_client(framework, interpreters))
         yield clients[0], clients[1]
     finally:
         for client in clients:

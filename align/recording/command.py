@@ -13,6 +13,7 @@ from align.errors import CannotCompareError
 from align.files import write_text
 from align.gates.options import limit
 from align.recording.arrays import read_arrays
+from align.recording.file import is_recording
 from align.recording.reprod import THRESHOLD, log_text
 from align.recording.tolerance import Tolerance, findings, judge_arrays
 from align.report import Report, write_json
@@ -28,6 +29,9 @@ examples:
   python -m align diff expected.npz actual.npz --atol 1e-6 --rtol 1e-5
   python -m align diff forward_torch.npy forward_paddle.npy --mean-atol 1e-6 --log diff.log --json diff.json
       with the lines that reprod_log would have logged
+  python -m align diff funnel.torch funnel.paddle
+      two recordings of --record: the verdict again, with neither framework installed. One that was recorded --against
+      the other is judged module by module on the same inputs; of two made apart each ran on its own values
 
 The files are read without unpickling anything: what asks for more than arrays is refused.
 exit code: 0 they agree, 1 they do not, 2 could not compare (one line says why)
@@ -56,10 +60,32 @@ def run(options: argparse.Namespace) -> bool:
     for option, path in (("--json", options.json), ("--log", options.log)):
         if path and not path.resolve().parent.is_dir():
             raise CannotCompareError(f"{option} {path}: there is no folder {path.resolve().parent}, make it first")
-    report = _of_arrays(options)
+    recorded = [is_recording(path) for path in (options.expected, options.actual)]
+    report = _of_recordings(options) if all(recorded) else _of_arrays(options)
     if options.json:
         write_json(options.json, report)
     return report.passed
+
+
+def _of_recordings(options: argparse.Namespace) -> Report:
+    """Two recordings of ours: judged by noise floors, so no tolerance is asked for."""
+    from align.progress import Steps
+    from align.recording.apart import compare_recordings
+    from align.recording.file import Recording
+    from align.text import headline, show, terminal
+
+    named = [name for name in ("mean_atol", "atol", "rtol", "log") if getattr(options, name) is not None]
+    if named:
+        raise CannotCompareError(
+            f"--{named[0].replace('_', '-')}: recordings are judged by their noise floors; leave it out"
+        )
+    expected, actual = Recording(options.expected), Recording(options.actual)
+    report = compare_recordings(expected, actual, Steps(visible=not options.quiet))
+    if options.quiet:
+        terminal().print(headline(report.stages), soft_wrap=True)
+    else:
+        show(report.case, report.environment, report.stages, terminal())
+    return report
 
 
 def _of_arrays(options: argparse.Namespace) -> Report:
