@@ -197,7 +197,7 @@ def _stage(options: argparse.Namespace) -> int:
     choices, steps = Options(options.steps, options.dropout, options.optimizer), Steps(visible=not options.quiet)
     stages, keep_going = gate.stages(options.stages), options.command != ALL or options.keep_going
     if apart.is_named(options):
-        report = apart.compare(options, case, stages, choices, interpreters, steps, gate)
+        report = apart.compare(options, case, stages, choices, interpreters, steps, keep_going, gate)
         if report is None:
             return PARITY
     else:

@@ -25,7 +25,7 @@ from align.progress import Steps
 from align.record import write_record
 from align.recording.reprod import write_pair
 from align.report import Report
-from align.stages import DEFAULT_OPTIONS, Gate, Options, Subject, run_stages
+from align.stages import DEFAULT_OPTIONS, Gate, Options, Subject, no_gate, run_stages
 from align.trial import Pair
 
 
@@ -46,7 +46,7 @@ def compare_case(
     stages: Sequence[str] = ("forward",),
     options: Options = DEFAULT_OPTIONS,
     keep_going: bool = True,
-    gate: Gate = lambda report: report,
+    gate: Gate = no_gate,
 ) -> Report:
     """Compare both implementations of a registered architecture, each side where `interpreters` says.
 
@@ -69,7 +69,7 @@ def judge_case(
     stages: Sequence[str] = ("forward",),
     options: Options = DEFAULT_OPTIONS,
     keep_going: bool = True,
-    gate: Gate = lambda report: report,
+    gate: Gate = no_gate,
 ) -> Report:
     """Build both sides, make the batch and the weights of every probe, and run the stages.
 

@@ -19,14 +19,13 @@ from align.case import PROBES, Case, make_batch, without_labels, write_weights
 from align.client import Client, Pending
 from align.compare import Interpreters, judge_case, open_client
 from align.errors import CannotCompareError
-from align.gates import Gates
 from align.progress import Steps
 from align.record import write_record
 from align.recording import free
 from align.recording.file import Recording, RecordingWriter, fingerprint
 from align.recording.tape import RecordedClient, RecordingClient
 from align.report import Report
-from align.stages import Options
+from align.stages import Gate, Options, no_gate
 from convert.manifest import version
 
 RECORDABLE = ("forward", "loss", "metric", "backward", "optimizer", "training")
@@ -42,6 +41,7 @@ class Plan:
     options: Options
     interpreters: Interpreters
     steps: Steps
+    keep_going: bool = True
 
     def likeness(self) -> dict[str, Any]:
         """What two recordings must have in common, beside weights and batch."""
@@ -82,7 +82,7 @@ def record_alone(plan: Plan, framework: str, path: Path) -> Recording:
     return Recording(path)
 
 
-def compare_against(plan: Plan, expected: Recording, framework: str, gates: Gates, out: Path | None = None) -> Report:
+def compare_against(plan: Plan, expected: Recording, framework: str, gates: Gate, out: Path | None = None) -> Report:
     """Judge the live side of `framework` against a recording; with `out`, record what it answers.
 
     Raises:
@@ -105,7 +105,7 @@ def compare_against(plan: Plan, expected: Recording, framework: str, gates: Gate
         return report
 
 
-def compare_recordings(expected: Recording, actual: Recording, steps: Steps) -> Report:
+def compare_recordings(expected: Recording, actual: Recording, steps: Steps, gates: Gate = no_gate) -> Report:
     """The verdict on two recordings, for which no framework is needed.
 
     Raises:
@@ -113,7 +113,7 @@ def compare_recordings(expected: Recording, actual: Recording, steps: Steps) -> 
     """
     _check_like(expected.path, expected.manifest["case"], f"in {actual.path}", actual.manifest["case"])
     if actual.manifest["against"] is None:
-        return _apart(expected, actual)
+        return _apart(expected, actual, gates)
     if actual.manifest["against"] != expected.id:
         raise CannotCompareError(f"{actual.path} was recorded against another file than {expected.path}")
     _check_reference(expected)
@@ -122,25 +122,31 @@ def compare_recordings(expected: Recording, actual: Recording, steps: Steps) -> 
         raise CannotCompareError(
             f"{actual.path}: its case needs {', '.join(kept['files'])}: run the port again --against {expected.path}"
         )
-    plan = Plan(Case(**kept["case"]), actual.manifest["stages"], Options(**kept["options"]), Interpreters(), steps)
-    return _judge(plan, RecordedClient(expected), RecordedClient(actual), Gates())
+    try:
+        case, options = Case(**kept["case"]), Options(**kept["options"])
+    except TypeError as error:
+        raise CannotCompareError(f"{actual.path}: not a whole recording ({error}): record it anew") from error
+    plan = Plan(case, actual.manifest["stages"], options, Interpreters(), steps)
+    return _judge(plan, RecordedClient(expected), RecordedClient(actual), gates)
 
 
-def _judge(plan: Plan, expected: Client, actual: Client, gates: Gates) -> Report:
+def _judge(plan: Plan, expected: Client, actual: Client, gates: Gate) -> Report:
     sides = _Called("torch", expected), _Called("paddle", actual)
-    return judge_case(plan.case, *sides, plan.steps, None, plan.stages, plan.options, gate=gates)
+    return judge_case(plan.case, *sides, plan.steps, None, plan.stages, plan.options, plan.keep_going, gates)
 
 
-def _apart(expected: Recording, actual: Recording) -> Report:
+def _apart(expected: Recording, actual: Recording, gates: Gate) -> Report:
+    _check_version(expected)
+    _check_version(actual)
     for what in ("batch", "weights"):
         if expected.manifest[what] != actual.manifest[what]:
             raise CannotCompareError(f"{expected.path} and {actual.path} were recorded with different arrays as {what}")
-    report = free.judge(expected, actual)
+    case = {key: expected.manifest["case"].get(key) for key in ("model", "task", "variant", "seed")}
     environment = {
         "torch": expected.manifest["environment"],
         "paddle": actual.manifest["environment"],
     }
-    return Report(expected.manifest["plan"]["case"], environment, (report,))
+    return Report(case, environment, (gates(free.judge(expected, actual)),))
 
 
 def _record_free(case: Case, client: Client, folder: Path, writer: RecordingWriter) -> dict[str, Any]:
@@ -171,7 +177,7 @@ def _manifest(plan: Plan, side: str, against: str | None) -> dict[str, Any]:
     paths = ("checkpoint", "paddle_checkpoint", "batch", "text")
     plain = {key: value for key, value in vars(case).items() if key not in paths}
     return {
-        "producer": f"plumbline {version()}",
+        "producer": _producer(),
         "side": side,
         "against": against,
         "stages": list(plan.stages),
@@ -201,7 +207,19 @@ def _recordable(stages: Sequence[str], framework: str) -> list[str]:
     return found
 
 
+def _check_version(recording: Recording) -> None:
+    """Another version may ask other questions, and mean something else by the same answers."""
+    made, ours = recording.manifest["producer"], _producer()
+    if made != ours:
+        raise CannotCompareError(f"{recording.path} was recorded by {made}, and this is {ours}: record it anew")
+
+
+def _producer() -> str:
+    return f"plumbline {version()}"
+
+
 def _check_reference(recording: Recording) -> None:
+    _check_version(recording)
     if not recording.calls or recording.side != "torch" or recording.manifest["against"] is not None:
         raise CannotCompareError(f"{recording.path} is no reference: record one with --framework torch --record FILE")
 

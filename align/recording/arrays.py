@@ -13,7 +13,8 @@ from convert.errors import CheckpointError, printable
 from convert.formats import npy
 
 _TAIL = 8  # bytes at the end of a record that say that it is one
-_UNREADABLE = (ValueError, EOFError, MemoryError, RuntimeError, KeyError, zipfile.BadZipFile, zlib.error)
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, MemoryError)
+_UNREADABLE = (*_DAMAGED, AttributeError, ValueError, RuntimeError, KeyError)
 
 
 def read_arrays(path: Path) -> Mapping[str, np.ndarray]:

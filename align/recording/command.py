@@ -11,6 +11,7 @@ from rich.text import Text
 
 from align.errors import CannotCompareError
 from align.files import write_text
+from align.gates import Gates, read_settings
 from align.gates.options import limit
 from align.recording.arrays import read_arrays
 from align.recording.file import is_recording
@@ -61,6 +62,9 @@ def run(options: argparse.Namespace) -> bool:
         if path and not path.resolve().parent.is_dir():
             raise CannotCompareError(f"{option} {path}: there is no folder {path.resolve().parent}, make it first")
     recorded = [is_recording(path) for path in (options.expected, options.actual)]
+    if any(recorded) and not all(recorded):
+        one, other = (options.expected, options.actual) if recorded[0] else (options.actual, options.expected)
+        raise CannotCompareError(f"{one} is a recording and {other} is none: compare two of a kind")
     report = _of_recordings(options) if all(recorded) else _of_arrays(options)
     if options.json:
         write_json(options.json, report)
@@ -80,9 +84,10 @@ def _of_recordings(options: argparse.Namespace) -> Report:
             f"--{named[0].replace('_', '-')}: recordings are judged by their noise floors; leave it out"
         )
     expected, actual = Recording(options.expected), Recording(options.actual)
-    report = compare_recordings(expected, actual, Steps(visible=not options.quiet))
+    gates = Gates(read_settings(str(expected.manifest["case"].get("model"))))
+    report = gates.finish(compare_recordings(expected, actual, Steps(visible=not options.quiet), gates))
     if options.quiet:
-        terminal().print(headline(report.stages), soft_wrap=True)
+        terminal().print(headline(report.stages).append(gates.mark), soft_wrap=True)
     else:
         show(report.case, report.environment, report.stages, terminal())
     return report

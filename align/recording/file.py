@@ -7,7 +7,7 @@ manifest says what was recorded (`case`, `weights`, `batch`), by what (`side`, `
 import hashlib
 import json
 import os
-import shutil
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +19,7 @@ from align.record import Record
 
 SCHEMA = 1
 _MANIFEST = "manifest.json"
+_REQUIRED = ("producer", "against", "stages", "case", "plan", "batch", "weights", "environment")
 _CHUNK = 1 << 20
 _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, RuntimeError)
 
@@ -69,6 +70,8 @@ class Recording:
                 text = archive.read(_MANIFEST)
             self.manifest: Mapping[str, Any] = json.loads(text)
             schema = self.manifest["schema"]
+            for key in _REQUIRED:
+                self.manifest[key]
             self.side: str = self.manifest["side"]
             self.calls: Mapping[str, list[dict[str, Any]]] = self.manifest["calls"]
         except _UNREADABLE as error:
@@ -82,6 +85,8 @@ class Recording:
     def extract(self, name: str, target: Path) -> None:
         """Write the bytes that are kept under `name` to a file, if they are still what they were."""
         found = hashlib.sha256()
+        if not re.fullmatch("[0-9a-f]{64}", name):
+            raise CannotCompareError(f"{self.path}: damaged: {name!r} is no checksum; record it anew")
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open(name) as source, target.open("wb") as out:
                 while chunk := source.read(_CHUNK):
@@ -120,8 +125,3 @@ def fingerprint(path: Path) -> str:
         found.update(json.dumps([name, entry.dtype, entry.shape]).encode())
         found.update(record[name].reshape(-1).data)
     return found.hexdigest()
-
-
-def copy(source: Path, target: Path) -> None:
-    """A second file of the same bytes."""
-    shutil.copyfile(source, target)

@@ -28,6 +28,11 @@ Log = Callable[[str, Arrays, Arrays], None]
 Gate = Callable[[StageReport], StageReport]
 
 
+def no_gate(report: StageReport) -> StageReport:
+    """What a stage says, as it stands."""
+    return report
+
+
 @dataclass(frozen=True)
 class Subject:
     """What a stage judges: both sides at work, the files of the case, and the user's choices.
@@ -44,7 +49,7 @@ class Subject:
     case: Case | None = None
     options: Options = DEFAULT_OPTIONS
     log: Log | None = None
-    gate: Gate = lambda report: report
+    gate: Gate = no_gate
 
     @property
     def model(self) -> str | None:

@@ -95,7 +95,7 @@ def judge_probe(pair: Pair, name: str, weights: Path | None, model: str | None, 
     trial.record()
     replay, noise = trial.replay()
     probe = Probe(name, judge(replay, noise, name))
-    misfits = [*map(_misfit, problems), *_other_outputs(trial.reference, replay)]
+    misfits = [*map(misfit, problems), *_other_outputs(trial.reference, replay)]
     found = diagnose(trial, replay, noise, lambda verdict: not verdict.passed, misfits)
     probe.found, excused = excuse_rewrites(trial, found)
     probe.notes = [f"{e.finding.module}: {e.finding.why} — harmless: {e.composite} agrees as a whole" for e in excused]
@@ -114,7 +114,8 @@ def judge_probe(pair: Pair, name: str, weights: Path | None, model: str | None, 
     return probe
 
 
-def _misfit(problem: str) -> Finding:
+def misfit(problem: str) -> Finding:
+    """What is found of a parameter that `Session.load` complains of."""
     module = problem.partition(":")[0].rpartition(".")[0] or ROOT
     return Finding(module, f"parameter {problem}", f"{module}:out")
 

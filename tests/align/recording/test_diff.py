@@ -3,6 +3,7 @@
 import json
 import logging
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -158,6 +159,12 @@ def test_other_files_of_arrays_are_read_too(tmp_path, capsys):
     np.save(tmp_path / "b.npy", near(ONES))
     assert main(["diff", str(tmp_path / "a.npz"), str(tmp_path / "a.rec")]) == 0
     assert main(["diff", str(tmp_path / "a.npy"), str(tmp_path / "b.npy")]) == 0
+
+
+def test_an_archive_of_other_things_is_refused(tmp_path, capsys):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("notes.txt", "no array")
+    assert "not a whole .npz file of plain arrays" in refused(capsys, "diff", *[str(tmp_path / "a.zip")] * 2)
 
 
 @pytest.mark.parametrize(
