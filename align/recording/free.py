@@ -73,13 +73,9 @@ def judge(expected: Recording, actual: Recording) -> StageReport:
             standing, harmless = _standing(found, [*one.misfits, *other.misfits], both[0])
             runs.append(FreeRun.of(one.record("float32"), other.record("float32")))
             if standing and _is_island(standing[0], found):
-                island, standing = (
-                    standing[0],
-                    _in_float32(probe, both[0], one.record("float32"), other.record("float32")),
-                )
-                harmless.append(
-                    f"{island.module}: computes in float32 inside the float64 run; judged in float32 instead"
-                )
+                text = "computes in float32 inside the float64 run; judged in float32 instead, from end to end"
+                harmless.append(f"{standing[0].module}: {text}")
+                standing = _in_float32(probe, both[0], one.record("float32"), other.record("float32"))
             verdicts += found
             notes |= dict.fromkeys(harmless)
             for finding in standing[:1]:
@@ -93,9 +89,7 @@ def _standing(found: Sequence[Verdict], misfits: Sequence[str], expected: Record
     wrong = [*map(misfit, misfits), *findings([v for v in found if not v.passed])]
     modules = list(dict.fromkeys(module_of(edge) for edge in expected))
     standing, excused = excuse(wrong, modules, lambda native: found)
-    return standing, [
-        f"{e.finding.module}: {e.finding.why} — harmless: {e.composite} agrees as a whole" for e in excused
-    ]
+    return standing, [e.note for e in excused]
 
 
 def _is_island(finding: Finding, found: Sequence[Verdict]) -> bool:

@@ -98,7 +98,7 @@ def judge_probe(pair: Pair, name: str, weights: Path | None, model: str | None, 
     misfits = [*map(misfit, problems), *_other_outputs(trial.reference, replay)]
     found = diagnose(trial, replay, noise, lambda verdict: not verdict.passed, misfits)
     probe.found, excused = excuse_rewrites(trial, found)
-    probe.notes = [f"{e.finding.module}: {e.finding.why} — harmless: {e.composite} agrees as a whole" for e in excused]
+    probe.notes = [e.note for e in excused]
     probe.notes += _one_sided_modules(trial.reference, replay)
     probe.sight = sight(
         trial.reference, trial.weights(weights), Record(pair.batch), pair.descriptions["torch"]["kinds"]

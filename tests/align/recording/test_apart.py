@@ -15,14 +15,13 @@ from align.case import resolve
 from align.client import InProcessClient
 from align.compare import Interpreters
 from align.errors import CannotCompareError
-from align.gates import Gates
 from align.progress import Steps
 from align.record import write_record
 from align.recording import apart
 from align.recording.apart import Plan, compare_against, compare_recordings, record_alone
 from align.recording.file import Recording, fingerprint
 from align.recording.levels import composed, native_levels
-from align.stages import Options
+from align.stages import Options, no_gate
 from tests.align import bugs_electra
 from tests.align.recording.support import refused
 from tests.align.sabotage import Bug, SabotagedPaddle, set_attribute
@@ -85,7 +84,7 @@ def test_a_clean_port_agrees_with_a_recording_and_so_do_both_recordings(torch_re
 
 def test_a_bug_is_named_and_explained(torch_recording, tmp_path, sabotaged):
     sabotaged(EPS)
-    report = compare_against(plan(), torch_recording, "paddle", Gates(), tmp_path / "paddle.rec")
+    report = compare_against(plan(), torch_recording, "paddle", no_gate, tmp_path / "paddle.rec")
     assert report.blame[0].module == NORM
     assert report.blame[0].evidence["explanation"]["text"] == "eps is 1e-05 instead of 1e-12"
     again = compare_recordings(torch_recording, Recording(tmp_path / "paddle.rec"), Steps())
@@ -101,7 +100,7 @@ REWRITES = [
 def test_a_harmless_rewrite_is_a_note(torch_recording, tmp_path, sabotaged, rewrite):
     """What composites make of rounding was recorded before anybody knew which of them would matter."""
     sabotaged(rewrite)
-    report = compare_against(plan(), torch_recording, "paddle", Gates())
+    report = compare_against(plan(), torch_recording, "paddle", no_gate)
     assert report.passed, str(report)
     assert any("harmless" in note for note in report.stages[0].notes)
 
@@ -147,7 +146,7 @@ def test_other_arrays_under_the_same_name_are_refused(torch_recording, monkeypat
 
     monkeypatch.setitem(apart.judge_case.__globals__, "write_weights", other)
     with pytest.raises(CannotCompareError, match="was recorded with other weights"):
-        compare_against(plan(), torch_recording, "paddle", Gates())
+        compare_against(plan(), torch_recording, "paddle", no_gate)
 
 
 def test_files_that_are_no_recordings_are_refused(torch_recording, tmp_path, capsys):
@@ -163,9 +162,8 @@ def test_files_that_are_no_recordings_are_refused(torch_recording, tmp_path, cap
     assert "was recorded by plumbline 9, and this is" in against(newer)
     less = rewritten(torch_recording.path, tmp_path / "less.rec", lambda m: m | {"calls": {}})
     assert "is no reference" in against(less)
-    short = rewritten(
-        torch_recording.path, tmp_path / "short.rec", lambda m: {k: m[k] for k in ("schema", "side", "calls")}
-    )
+    few = ("schema", "side", "calls")
+    short = rewritten(torch_recording.path, tmp_path / "short.rec", lambda m: {key: m[key] for key in few})
     assert "no recording that --record wrote" in against(short)
     alone = rewritten(torch_recording.path, tmp_path / "side.rec", lambda manifest: manifest | {"side": "paddle"})
     assert "is no reference" in against(alone)
