@@ -20,7 +20,7 @@ from align.harmless import excuse
 from align.record import Record
 from align.recording.file import Recording, RecordingWriter
 from align.stage import FreeRun, StageReport
-from align.stages.forward import misfit
+from align.stages.forward import misfit, undefined
 from align.verdict import Verdict, edge_verdict, limit_of
 
 _RUNS = (1, 2)
@@ -76,6 +76,7 @@ def judge(expected: Recording, actual: Recording) -> StageReport:
                 text = "computes in float32 inside the float64 run; judged in float32 instead, from end to end"
                 harmless.append(f"{standing[0].module}: {text}")
                 standing = _in_float32(probe, both[0], one.record("float32"), other.record("float32"))
+            standing = standing or undefined(runs[-1])
             verdicts += found
             notes |= dict.fromkeys(harmless)
             for finding in standing[:1]:
@@ -99,10 +100,9 @@ def _is_island(finding: Finding, found: Sequence[Verdict]) -> bool:
 
 
 def _in_float32(probe: str, exact: Record, expected: Record, actual: Record) -> list[Finding]:
-    """The first difference in float32, from end to end, beyond what the expected side's own rounding allows."""
+    """What stands in float32, from end to end, beyond what the expected side's own rounding allows."""
     errors = {edge: difference(exact[edge], expected[edge]).max_abs for edge in expected if edge in exact}
-    wrong = [v for v in _judge(probe, expected, actual, errors, "float32") if not v.passed]
-    return findings(wrong)[:1]
+    return _standing(list(_judge(probe, expected, actual, errors, "float32")), [], expected)[0]
 
 
 def _passes(recording: Recording) -> Mapping[str, Any]:
@@ -123,7 +123,8 @@ class _Pass:
 
     def record(self, dtype: str) -> Record:
         path = self._folder / self._kept[dtype]
-        self._recording.extract(self._kept[dtype], path)
+        if not path.exists():
+            self._recording.extract(self._kept[dtype], path)
         return Record(path)
 
 

@@ -157,11 +157,11 @@ def _float32_leg(trial: Trial, probe: Probe, native: frozenset[str]) -> bool:
     if probe.name == "default" and not replay["error"]:
         probe.free_run = trial.free_run()
         if not probe.found:
-            probe.found = _undefined(probe.free_run)
+            probe.found = undefined(probe.free_run)
     return islands
 
 
-def _undefined(run: FreeRun) -> list[Finding]:
+def undefined(run: FreeRun) -> list[Finding]:
     """Whatever the pieces say: a model that ends in NaN where the other does not is not the same function."""
     outputs = {edge: d for edge, d in run.differences.items() if module_of(edge) == ROOT and d.status != "ok"}
     return [Finding(ROOT, f"in float32, from end to end, {edge}: {d.detail}", edge) for edge, d in outputs.items()][:1]

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from align.__main__ import main
+from tests.align.commands import refused
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -18,16 +19,6 @@ def run(*arguments):
     return subprocess.run(
         [sys.executable, "-m", "align", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300
     )
-
-
-def refused(capsys, *arguments):
-    """The one line that a refused command prints; it must exit with 2 and print nothing else."""
-    assert main(arguments) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "Traceback" not in err
-    assert len(err.strip().splitlines()) == 1, err
-    return err
 
 
 def test_step1_is_green_in_two_workers(tmp_path):

@@ -17,7 +17,7 @@ from align.gates.thresholds import Thresholds
 from align.report import Report, write_json
 from align.stage import FreeRun, StageReport
 from align.verdict import edge_verdict, limit_of
-from tests.align.recording.support import refused
+from tests.align.commands import refused
 
 ONES = np.ones((2, 3))
 LIMIT = limit_of(0.0, 1.0)

@@ -23,7 +23,7 @@ from align.recording.file import Recording, fingerprint
 from align.recording.levels import composed, native_levels
 from align.stages import Options, no_gate
 from tests.align import bugs_electra
-from tests.align.recording.support import refused
+from tests.align.commands import refused
 from tests.align.sabotage import Bug, SabotagedPaddle, set_attribute
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -11,7 +11,7 @@ from numpy import nan
 
 from align.__main__ import main
 from align.recording.reprod import write_pair
-from tests.align.recording.support import refused
+from tests.align.commands import refused
 
 ONES = np.ones((2, 3), np.float32)
 SQUARE = np.arange(9, dtype=np.float32).reshape(3, 3)

@@ -1,4 +1,4 @@
-"""What the tests of recordings share."""
+"""What tests of commands share."""
 
 from align.__main__ import main
 
