@@ -11,6 +11,9 @@ from rich.table import Table
 
 from align import registry
 from align.errors import CannotCompareError
+from align.gates import options as gates
+from align.recording import command as diff
+from align.recording import options as apart
 from align.selftest import command as selftest
 from align.stages import STAGES, Options
 
@@ -18,7 +21,8 @@ PARITY, NO_PARITY, CANNOT_COMPARE = 0, 1, 2
 
 ALL = "all"
 
-_EXAMPLES = """\
+_EXAMPLES = (
+    """\
 examples:
   python -m align step1 --model funnel
       both frameworks on fake data with trained-scale weights, module by module, in seconds
@@ -30,6 +34,10 @@ examples:
   python -m align step1 --model electra --checkpoint ./electra-small --text corpus.txt
       a batch tokenised with the checkpoint's own vocabulary
   python -m align step1 --model funnel --batch mine.npz
+"""
+    + gates.EXAMPLES
+    + apart.EXAMPLES
+    + """\
   python -m align list
       the models, their tasks and variants
   python -m align selftest --model electra --only 'FW0|CV'
@@ -37,6 +45,7 @@ examples:
 
 exit code: 0 parity, 1 no parity, 2 could not compare (one line says why)
 """
+)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -51,6 +60,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(arguments)
         if options.command == "selftest":
             return PARITY if selftest.run(options) else NO_PARITY
+        if options.command == "diff":
+            return PARITY if diff.run(options) else NO_PARITY
         return _list() if options.command == "list" else _stage(options)
     except CannotCompareError as error:
         errors.print(f"align: {error}", style="red", highlight=False, markup=False)
@@ -79,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     everything.add_argument("--keep-going", action="store_true", help="run the later stages too after a red one")
     everything.set_defaults(stages=tuple(STAGES))
     commands.add_parser("list", help="the registered models with their tasks and variants")
+    diff.add_options(commands.add_parser("diff", help=diff.SUMMARY))
     selftest.add_options(commands.add_parser("selftest", help=selftest.SUMMARY))
     return parser
 
@@ -127,6 +139,8 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     verbosity = output.add_mutually_exclusive_group()
     verbosity.add_argument("--quiet", action="store_true", help="only the verdict, in one line")
     verbosity.add_argument("--verbose", action="store_true", help="every edge, not only those nearest to their limit")
+    gates.add_options(parser)
+    apart.add_options(parser)
     place = parser.add_argument_group("where it runs")
     place.add_argument("--in-process", action="store_true", help="both frameworks in this process, for debuggers")
     place.add_argument("--torch-python", metavar="PY", help="the interpreter of the torch worker")
@@ -156,6 +170,7 @@ def _stage(options: argparse.Namespace) -> int:
     if len(sources) == 2:
         raise CannotCompareError("--batch and --text both name a batch: leave one out")
     _check_writable(options)
+    apart.check(options)
     case = resolve(
         options.model,
         options.task,
@@ -176,21 +191,26 @@ def _stage(options: argparse.Namespace) -> int:
     from align.report import write_json
     from align.text import headline, show, terminal
 
-    report = compare_case(
-        case,
-        Interpreters(options.in_process, options.torch_python, options.paddle_python),
-        Steps(visible=not options.quiet),
-        options.reprod_log,
-        options.stages,
-        Options(options.steps, options.dropout, options.optimizer),
-        keep_going=options.command != ALL or options.keep_going,
-    )
+    gate = gates.make_gates(options)
+    gate.check(case.as_json())
+    interpreters = Interpreters(options.in_process, options.torch_python, options.paddle_python)
+    choices, steps = Options(options.steps, options.dropout, options.optimizer), Steps(visible=not options.quiet)
+    stages, keep_going = gate.stages(options.stages), options.command != ALL or options.keep_going
+    if apart.is_named(options):
+        report = apart.compare(options, case, stages, choices, interpreters, steps, keep_going, gate)
+        if report is None:
+            return PARITY
+    else:
+        report = compare_case(
+            case, interpreters, steps, options.reprod_log, stages, choices, keep_going=keep_going, gate=gate
+        )
+    report = gate.finish(report)
     if options.json:
         write_json(options.json, report)
     if options.out:
         report.save(options.out)
     if options.quiet:
-        terminal().print(headline(report.stages), soft_wrap=True)
+        terminal().print(headline(report.stages).append(gate.mark), soft_wrap=True)
     else:
         show(report.case, report.environment, report.stages, terminal(), options.verbose)
     return PARITY if report.passed else NO_PARITY

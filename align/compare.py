@@ -3,7 +3,8 @@
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,9 @@ from align.client import Client, InProcessClient, WorkerClient
 from align.errors import CannotCompareError
 from align.progress import Steps
 from align.record import write_record
+from align.recording.reprod import write_pair
 from align.report import Report
-from align.stages import DEFAULT_OPTIONS, Options, Subject, run_stages
+from align.stages import DEFAULT_OPTIONS, Gate, Options, Subject, no_gate, run_stages
 from align.trial import Pair
 
 
@@ -44,6 +46,7 @@ def compare_case(
     stages: Sequence[str] = ("forward",),
     options: Options = DEFAULT_OPTIONS,
     keep_going: bool = True,
+    gate: Gate = no_gate,
 ) -> Report:
     """Compare both implementations of a registered architecture, each side where `interpreters` says.
 
@@ -53,8 +56,8 @@ def compare_case(
         CannotCompareError: the case cannot be built; the message says what to change.
     """
     steps = steps or Steps()
-    with steps.shown(), _sides(interpreters) as (torch, paddle):
-        return judge_case(case, torch, paddle, steps, reprod_log, stages, options, keep_going)
+    with steps.shown(), sides(interpreters) as (torch, paddle):
+        return judge_case(case, torch, paddle, steps, reprod_log, stages, options, keep_going, gate)
 
 
 def judge_case(
@@ -66,10 +69,12 @@ def judge_case(
     stages: Sequence[str] = ("forward",),
     options: Options = DEFAULT_OPTIONS,
     keep_going: bool = True,
+    gate: Gate = no_gate,
 ) -> Report:
     """Build both sides, make the batch and the weights of every probe, and run the stages.
 
-    With `reprod_log`, a folder, the float32 outputs of every module are written there as reprod_log reads them.
+    With `reprod_log`, a folder, what both sides have is written there as reprod_log reads it. `gate` is given what each
+    stage says, and decides how that stands.
     """
     with tempfile.TemporaryDirectory(prefix="plumbline-") as name:
         folder = Path(name)
@@ -89,10 +94,8 @@ def judge_case(
         replaced = {weights[probe]: path for probe, path in own.items()}
         pair = Pair(torch, paddle, folder, inputs, descriptions, steps, paddle_weights=replaced)
         subject = Subject(pair, inputs, batch, {probe: weights[probe] for probe in PROBES}, case, options)
+        subject = replace(subject, log=partial(write_pair, reprod_log) if reprod_log else None, gate=gate)
         reports = run_stages(stages, subject, keep_going)
-        for report in reports:
-            if reprod_log and report.free_run:
-                report.free_run.save_reprod_log(reprod_log)
     return Report(case.as_json(), _environment(descriptions), reports)
 
 
@@ -132,12 +135,19 @@ def assert_parity(
     return report
 
 
+def open_client(framework: str, interpreters: Interpreters) -> Client:
+    """A client of one framework, which the caller has to close."""
+    python = {"torch": interpreters.torch, "paddle": interpreters.paddle}[framework]
+    return InProcessClient(framework) if interpreters.in_process else WorkerClient(framework, python)
+
+
 @contextmanager
-def _sides(interpreters: Interpreters) -> Iterator[tuple[Client, Client]]:
+def sides(interpreters: Interpreters) -> Iterator[tuple[Client, Client]]:
+    """A client of either framework, as long as the context lasts."""
     clients: list[Client] = []
     try:
-        for framework, python in (("torch", interpreters.torch), ("paddle", interpreters.paddle)):
-            clients.append(InProcessClient(framework) if interpreters.in_process else WorkerClient(framework, python))
+        for framework in ("torch", "paddle"):
+            clients.append(open_client(framework, interpreters))
         yield clients[0], clients[1]
     finally:
         for client in clients:

@@ -76,7 +76,7 @@ def difference(expected: np.ndarray, actual: np.ndarray, masked: bool = False) -
         return Difference("dtype", shape, dtype, detail=f"expected {expected.dtype}, actual {actual.dtype}")
     if expected.size == 0:
         return Difference("ok", shape, dtype, 0.0, 0.0, 0.0)
-    error, scale = _absolute_error(expected, actual)
+    error, scale = absolute_error(expected, actual)
     if masked:
         out = expected.reshape(-1) <= MASKED
         error = np.where(out & (actual.reshape(-1) <= MASKED / _GAP), 0.0, error)
@@ -106,14 +106,16 @@ def _kind(array: np.ndarray) -> str:
     return {"i": "integer", "u": "integer", "b": "bool"}.get(array.dtype.kind, "float")
 
 
-def _absolute_error(expected: np.ndarray, actual: np.ndarray) -> tuple[np.ndarray, float]:
-    """|actual − expected| flattened, and max |expected| over its finite values."""
-    exact = np.int64 if _kind(expected) == "integer" else np.float64
-    e = expected.reshape(-1).astype(exact, copy=False)
-    a = actual.reshape(-1).astype(exact, copy=False)
+def absolute_error(expected: np.ndarray, actual: np.ndarray) -> tuple[np.ndarray, float]:
+    """|actual − expected| flattened, and max |expected| over its finite values; unequal integers differ by 1 at least,
+    however large they are.
+    """
+    e, a = (array.reshape(-1).astype(np.float64, copy=False) for array in (expected, actual))
     with np.errstate(invalid="ignore", over="ignore"):
-        error = np.abs(a - e).astype(np.float64, copy=False)
+        error = np.abs(a - e)
     size = np.abs(e)
+    if _kind(expected) == "integer":
+        error = np.where(expected.reshape(-1) == actual.reshape(-1), 0.0, np.maximum(error, 1.0))
     if not np.isfinite(error).all():
         same = (a == e) | (np.isnan(a) & np.isnan(e))
         error = np.where(same, 0.0, np.where(np.isfinite(error), error, np.inf))

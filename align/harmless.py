@@ -26,6 +26,10 @@ class Excused:
     finding: Finding
     composite: str
 
+    @property
+    def note(self) -> str:
+        return f"{self.finding.module}: {self.finding.why} — harmless: {self.composite} agrees as a whole"
+
 
 def excuse(found: Sequence[Finding], modules: Sequence[str], judge: Judge) -> tuple[list[Finding], list[Excused]]:
     """Split the findings into those that stand and those that a composite excuses.

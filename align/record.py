@@ -6,6 +6,7 @@ opened.
 """
 
 import json
+import math
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -80,11 +81,14 @@ class Record(Mapping[str, np.ndarray]):
         if len(tail) < _TAIL.size or not tail.endswith(_MAGIC):
             raise CannotCompareError(f"{self.path} is not a whole record: it was cut short, record it again")
         start = _TAIL.unpack(tail)[0]
-        index = json.loads(bytes(data[start : -_TAIL.size]))
         self._data = data
-        self._entries = {
-            name: Entry(e["offset"], e["dtype"], tuple(e["shape"]), e["facts"]) for name, e in index.items()
-        }
+        try:
+            index = json.loads(bytes(data[start : -_TAIL.size]))
+            self._entries = {name: _entry(e, start) for name, e in index.items()}
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise CannotCompareError(
+                f"{self.path} is not a whole record ({type(error).__name__} in its index): record it again"
+            ) from error
 
     def __getitem__(self, name: str) -> np.ndarray:
         entry = self._entries[name]
@@ -102,6 +106,15 @@ class Record(Mapping[str, np.ndarray]):
     def entry(self, name: str) -> Entry:
         """Shape, dtype and facts of one array, without reading it."""
         return self._entries[name]
+
+
+def _entry(raw: Mapping[str, Any], end: int) -> Entry:
+    """One line of an index, checked: only numbers and truth values, which lie before byte `end`."""
+    dtype, shape, offset = np.dtype(raw["dtype"]), tuple(raw["shape"]), raw["offset"]
+    nbytes = math.prod(shape) * dtype.itemsize
+    if dtype.kind not in "biuf" or min((*shape, offset)) < 0 or offset + nbytes > end:
+        raise ValueError(raw)
+    return Entry(offset, raw["dtype"], shape, raw["facts"])
 
 
 def write_record(path: str | Path, arrays: Mapping[str, np.ndarray]) -> Path:

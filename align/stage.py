@@ -1,8 +1,7 @@
 """What one stage found: plain data whose verdict is derived from the recorded numbers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -10,7 +9,6 @@ import numpy as np
 from align.blame import Finding
 from align.difference import Difference, difference
 from align.edges import is_input
-from align.files import whole
 from align.verdict import Verdict
 
 
@@ -43,12 +41,11 @@ class FreeRun:
             for edge, d in self.differences.items()
         ]
 
-    def save_reprod_log(self, folder: Path) -> None:
-        """Write `forward_torch.npy` and `forward_paddle.npy`, the files that reprod_log's diff helper reads."""
-        for side, arrays in (("torch", self.expected), ("paddle", self.actual)):
-            values = {edge: np.array(arrays[edge]) for edge in self.differences}
-            with whole(folder / f"forward_{side}.npy") as path, path.open("wb") as file:
-                np.save(file, np.array(values, dtype=object), allow_pickle=True)
+    def sides(self, edges: Collection[str] | None = None) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """What either side has at the edges that were compared, or at those of `edges` among them."""
+        chosen = [edge for edge in self.differences if edges is None or edge in edges]
+        expected, actual = ({edge: arrays[edge] for edge in chosen} for arrays in (self.expected, self.actual))
+        return expected, actual
 
 
 @dataclass(frozen=True)

@@ -150,6 +150,14 @@ class Trial:
             self.pair.paddle.submit("replay", dtype=self.dtype, **ask).result(moved)
         return Record(path)
 
+    def free_pass(self) -> tuple[Record, GradientRecord]:
+        """The port's own values and gradients, of one pass from end to end and back in a trial that goes back."""
+        out, back = (self.pair.folder / f"paddle-free{part}.rec" for part in ("", "-gradients"))
+        with self.pair.steps.step(f"{self.probe}: paddle, {self.dtype}, there and back") as moved:
+            ask = {"batch": str(self.pair.batch), "dtype": self.dtype, "out": str(out), "gradients": str(back)}
+            self.pair.paddle.submit("record", **ask, **self._training).result(moved)
+        return Record(out), GradientRecord(back)
+
     def free_run(self) -> FreeRun:
         """The port from end to end on its own values, against this record."""
         path = self.pair.folder / "paddle-free.rec"

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from align.case import Case
 from align.errors import CannotCompareError, NotApplicableError
 from align.stage import StageReport
@@ -21,6 +23,14 @@ class Options:
 
 
 DEFAULT_OPTIONS = Options()
+Arrays = Mapping[str, np.ndarray]
+Log = Callable[[str, Arrays, Arrays], None]
+Gate = Callable[[StageReport], StageReport]
+
+
+def no_gate(report: StageReport) -> StageReport:
+    """What a stage says, as it stands."""
+    return report
 
 
 @dataclass(frozen=True)
@@ -28,7 +38,8 @@ class Subject:
     """What a stage judges: both sides at work, the files of the case, and the user's choices.
 
     `batch` has the labels, `inputs` is the same batch without; `weights` names a record for each probe, or None for
-    the weights that live modules have. `case` is None for live modules.
+    the weights that live modules have. `case` is None for live modules. `log` is given what the two sides have by name,
+    for the files of reprod_log, if somebody asked for these; `gate` what a stage says, and decides how that stands.
     """
 
     pair: Pair
@@ -37,6 +48,8 @@ class Subject:
     weights: Mapping[str, Path | None]
     case: Case | None = None
     options: Options = DEFAULT_OPTIONS
+    log: Log | None = None
+    gate: Gate = no_gate
 
     @property
     def model(self) -> str | None:
@@ -107,4 +120,4 @@ def _run(name: str, subject: Subject) -> StageReport:
     run: Callable[[Subject], StageReport] = importlib.import_module(f"align.stages.{name}").run
     folder = subject.pair.folder / name
     folder.mkdir(exist_ok=True)
-    return run(replace(subject, pair=replace(subject.pair, folder=folder)))
+    return subject.gate(run(replace(subject, pair=replace(subject.pair, folder=folder))))

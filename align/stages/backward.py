@@ -21,6 +21,8 @@ from align.edges import ROOT, inside, module_of
 from align.explain.gather import explained
 from align.explain.gradients import explain_gradient
 from align.gradient_verdict import PARAMETER, class_sums, finding_of, first_stop, judge_gradients
+from align.gradients import LOSS, GradientRecord
+from align.record import Record
 from align.stage import StageReport
 from align.stages import Subject
 from align.structure import frozen, sharing
@@ -37,6 +39,8 @@ def run(subject: Subject) -> StageReport:
     pair = replace(subject.pair, batch=subject.batch)
     name, weights = next(iter(subject.weights.items()))
     verdicts, blame, notes = _judge_probe(pair, name, weights, subject.model)
+    if subject.log:
+        subject.log("bp_align", *_from_end_to_end(Trial(pair, name, "float32", backward=True)))
     return StageReport("backward", time.perf_counter() - started, verdicts, blame, notes)
 
 
@@ -76,6 +80,18 @@ def _judge_probe(
     for finding in blame:
         first.setdefault(finding.module, finding)
     return verdicts, list(first.values()), notes + island_notes + _none_for_zero(replay)
+
+
+def _from_end_to_end(trial: Trial) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """The loss and the gradients of all parameters of either side, in float32 and on its own values throughout."""
+    trial.record()
+    return _loss_and_gradients(trial.reference, trial.gradients), _loss_and_gradients(*trial.free_pass())
+
+
+def _loss_and_gradients(values: Record, gradients: GradientRecord) -> dict[str, np.ndarray]:
+    named = {LOSS: values[LOSS]} if LOSS in values else {}
+    parameters = (name for name in gradients if gradients.kind(name) == "parameter")
+    return named | {name: found for name in parameters if (found := gradients[name]) is not None}
 
 
 def _is_wrong(verdict: Verdict) -> bool:

@@ -44,6 +44,8 @@ def run(subject: Subject) -> StageReport:
     pair = replace(subject.pair, batch=subject.inputs)
     results = [judge_probe(pair, name, weights, subject.model) for name, weights in subject.weights.items()]
     verdicts = [verdict for result in results for verdict in result.verdicts]
+    if subject.log and results[0].free_run:
+        subject.log("forward", *results[0].free_run.sides())
     return StageReport(
         stage="forward",
         seconds=time.perf_counter() - started,
@@ -93,10 +95,10 @@ def judge_probe(pair: Pair, name: str, weights: Path | None, model: str | None, 
     trial.record()
     replay, noise = trial.replay()
     probe = Probe(name, judge(replay, noise, name))
-    misfits = [*map(_misfit, problems), *_other_outputs(trial.reference, replay)]
+    misfits = [*map(misfit, problems), *_other_outputs(trial.reference, replay)]
     found = diagnose(trial, replay, noise, lambda verdict: not verdict.passed, misfits)
     probe.found, excused = excuse_rewrites(trial, found)
-    probe.notes = [f"{e.finding.module}: {e.finding.why} — harmless: {e.composite} agrees as a whole" for e in excused]
+    probe.notes = [e.note for e in excused]
     probe.notes += _one_sided_modules(trial.reference, replay)
     probe.sight = sight(
         trial.reference, trial.weights(weights), Record(pair.batch), pair.descriptions["torch"]["kinds"]
@@ -112,7 +114,8 @@ def judge_probe(pair: Pair, name: str, weights: Path | None, model: str | None, 
     return probe
 
 
-def _misfit(problem: str) -> Finding:
+def misfit(problem: str) -> Finding:
+    """What is found of a parameter that `Session.load` complains of."""
     module = problem.partition(":")[0].rpartition(".")[0] or ROOT
     return Finding(module, f"parameter {problem}", f"{module}:out")
 
@@ -154,11 +157,11 @@ def _float32_leg(trial: Trial, probe: Probe, native: frozenset[str]) -> bool:
     if probe.name == "default" and not replay["error"]:
         probe.free_run = trial.free_run()
         if not probe.found:
-            probe.found = _undefined(probe.free_run)
+            probe.found = undefined(probe.free_run)
     return islands
 
 
-def _undefined(run: FreeRun) -> list[Finding]:
+def undefined(run: FreeRun) -> list[Finding]:
     """Whatever the pieces say: a model that ends in NaN where the other does not is not the same function."""
     outputs = {edge: d for edge, d in run.differences.items() if module_of(edge) == ROOT and d.status != "ok"}
     return [Finding(ROOT, f"in float32, from end to end, {edge}: {d.detail}", edge) for edge, d in outputs.items()][:1]

@@ -38,6 +38,8 @@ def run(subject: Subject) -> StageReport:
         for situation, batch in situations.items():
             varied = replace(pair, batch=write_record(pair.folder / f"{situation}.rec", batch))
             results.append(judge_probe(varied, situation, default, subject.model, float32=False))
+    if subject.log and results[0].free_run:
+        subject.log("loss", *results[0].free_run.sides({LOSS}))
     return StageReport(
         stage="loss",
         seconds=time.perf_counter() - started,

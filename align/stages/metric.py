@@ -51,6 +51,8 @@ def run(subject: Subject) -> StageReport:
     if weights := next(iter(subject.weights.values())):
         subject.pair.load(weights, case.model)
     evaluated.judge(Record(subject.batch))
+    if subject.log and evaluated.scored:
+        subject.log("metric", *({k: np.array(v) for k, v in evaluated.scored[side].items()} for side in SIDES))
     found = evaluated.ledger
     return StageReport("metric", time.perf_counter() - started, found.verdicts, found.findings(), found.notes)
 
@@ -63,6 +65,7 @@ class _Evaluation:
     case: Case
     config: Mapping[str, Any]
     ledger: Ledger = field(default_factory=Ledger)
+    scored: Mapping[str, Scores] = field(default_factory=dict)  # what each side scores on its own outputs
 
     def judge(self, given: Arrays) -> None:
         task, seed, own = self.case.task, self.case.seed, self.case.batch is not None
@@ -87,7 +90,7 @@ class _Evaluation:
             return
         perturbed = [self.run("torch", files, "float64", seed) for seed in _PERTURBED_RUNS]
         flipped = self.judge_predictions(own, batches, _slack(own["torch"], perturbed))
-        scores = self.judge_metrics("default", own, batches)
+        self.scored = scores = self.judge_metrics("default", own, batches)
         moved = [self.scores(run, batches) for run in perturbed]
         for name, expected in scores["torch"].items():
             if name.partition(".")[0] not in flipped:

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 import fake_data
 from align.blame import Finding
 from align.engines.schedules import Schedule
@@ -56,6 +58,8 @@ def run(subject: Subject) -> StageReport:
     exact: list[Run] = []
     for leg in LEGS:
         expected, actual, controls = _runs(subject, leg, updates, spec)
+        if subject.log and not exact:
+            subject.log("train_align", _by_update(expected), _by_update(actual))
         tracks = list(tracks_of(expected, actual, [*controls, *exact]))
         if not tracks[0].horizon(leg):
             if not exact:
@@ -73,6 +77,12 @@ def run(subject: Subject) -> StageReport:
         if blame:
             break  # the wider dtype has named the cause
     return StageReport("training", time.perf_counter() - started, verdicts, blame, notes)
+
+
+def _by_update(run: Run) -> dict[str, np.ndarray]:
+    """The loss, the gradients' norm and the learning rate of each update, by name and number."""
+    columns = ("loss", "gradient norm", "learning rate")
+    return {f"{name}_{k}": np.array(value) for name in columns for k, value in enumerate(run.values[name])}
 
 
 def _updates(subject: Subject) -> list[list[tuple[str, float]]]:

@@ -47,7 +47,7 @@ def index(path: Path, stored_as: str = "") -> shards.Index:
         raise CheckpointError(f"{path}: {error}") from None
     if not isinstance(state, dict):
         raise CheckpointError(f"{path}: holds a {type(state).__name__}, not a state dict of names and arrays")
-    return {name: _tensor(path, name, value, types) for name, value in state.items() if name != NAME_TABLE}, {}
+    return {name: tensor(path, name, value, types) for name, value in state.items() if name != NAME_TABLE}, {}
 
 
 def index_shards(path: Path, stored_as: str = "") -> shards.Index:
@@ -68,7 +68,7 @@ def _named(stored_as: str) -> dict[str, str]:
     return types
 
 
-def _tensor(path: Path, name: str, value: Any, types: Mapping[str, str]) -> StoredTensor:
+def tensor(path: Path, name: str, value: Any, types: Mapping[str, str]) -> StoredTensor:
     """The array that the recorded calls describe, once its bytes are known to be as many as its shape needs."""
     try:
         code, shape, fortran, data = _array(value)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from align.__main__ import main
+from tests.align.commands import refused
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -18,16 +19,6 @@ def run(*arguments):
     return subprocess.run(
         [sys.executable, "-m", "align", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=300
     )
-
-
-def refused(capsys, *arguments):
-    """The one line that a refused command prints; it must exit with 2 and print nothing else."""
-    assert main(arguments) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert "Traceback" not in err
-    assert len(err.strip().splitlines()) == 1, err
-    return err
 
 
 def test_step1_is_green_in_two_workers(tmp_path):
@@ -60,7 +51,8 @@ def test_forward_is_another_name_for_step1_and_quiet_is_one_line(capsys):
 def test_out_writes_the_report_and_reprod_log_its_files(tmp_path, capsys):
     folders = ["--out", str(tmp_path / "new"), "--reprod-log", str(tmp_path / "logs")]
     assert main(["step1", "--model", "electra", "--in-process", *folders]) == 0
-    assert sorted(path.name for path in (tmp_path / "logs").iterdir()) == ["forward_paddle.npy", "forward_torch.npy"]
+    names = ["forward_diff.log", "forward_paddle.npy", "forward_torch.npy"]
+    assert sorted(path.name for path in (tmp_path / "logs").iterdir()) == names
     assert json.loads((tmp_path / "new" / "report.json").read_text())["passed"]
     assert "PARITY" in (tmp_path / "new" / "report.txt").read_text()
     assert "PARITY" in capsys.readouterr().out

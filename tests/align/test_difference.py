@@ -116,3 +116,18 @@ def test_the_limit_is_the_larger_of_noise_and_relative():
 def test_a_difference_survives_the_pipe():
     found = difference(RAMP, RAMP + 1e-9)
     assert Difference.from_json(found.as_json()) == found
+
+
+@pytest.mark.parametrize(
+    ("expected", "actual"),
+    [
+        (np.array([0]), np.array([np.iinfo(np.int64).min])),
+        (np.array([2**53]), np.array([2**53 + 1])),
+        (np.array([0], np.uint64), np.array([2**63], np.uint64)),
+        (np.array([-1]), np.array([2**64 - 1], np.uint64)),
+    ],
+)
+def test_integers_too_large_to_subtract_differ(expected, actual):
+    assert difference(expected, actual).max_abs >= 1
+    assert difference(actual, expected).max_abs >= 1
+    assert difference(actual, actual).max_abs == 0

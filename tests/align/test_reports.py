@@ -10,7 +10,7 @@ from align.blame import findings
 from align.difference import difference
 from align.harmless import excuse
 from align.report import Report, write_json
-from align.stage import FreeRun, StageReport
+from align.stage import StageReport
 from align.verdict import blurred, edge_verdict, limit_of
 
 ENVIRONMENT = {"torch": "torch 2.13.0", "paddle": "paddle 3.3.1"}
@@ -96,18 +96,6 @@ def test_a_composite_too_noisy_to_have_shown_the_error_excuses_nothing():
     modules = ["<root>", "m", "m.b"]
     assert excuse(found, modules, lambda native: [edge("m:out", noise=1e-13)])[0] == []
     assert excuse(found, modules, lambda native: [edge("m:out", noise=1e-10)])[0] == found
-
-
-def test_reprod_log_reads_what_we_write(tmp_path):
-    reprod_log = pytest.importorskip("reprod_log")
-    expected = {"<root>:out.logits": np.ones((2, 3), np.float32), "a:in0": np.zeros(2)}
-    actual = {"<root>:out.logits": np.ones((2, 3), np.float32) + np.float32(1e-3), "a:in0": np.ones(2)}
-    FreeRun.of(expected, actual).save_reprod_log(tmp_path)
-    helper = reprod_log.ReprodDiffHelper()
-    loaded = [helper.load_info(str(tmp_path / f"forward_{side}.npy")) for side in ("torch", "paddle")]
-    assert list(loaded[0]) == ["<root>:out.logits"]
-    helper.compare_info(*loaded)
-    assert helper.diff_dict["<root>:out.logits"]["mean"] == pytest.approx(1e-3, rel=1e-3)
 
 
 def test_edges_blurred_by_noise_in_every_probe_are_named():

@@ -6,6 +6,8 @@ import pickle
 import subprocess
 import zipfile
 
+import numpy as np
+
 OLD_START = [0x1950A86A20F9469CFC6C, 1001, {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}]
 
 
@@ -91,6 +93,13 @@ def zipped(path, data):
 
 def legacy(path, data):
     path.write_bytes(b"".join(pickle.dumps(part, 2) for part in OLD_START) + data + pickle.dumps([], 2))
+
+
+def npy(path, data):
+    """A pickle in the place where numpy.save puts that of an object."""
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"shape": (), "fortran_order": False, "descr": "|O"})
+        file.write(data)
 
 
 def plain(path, data):

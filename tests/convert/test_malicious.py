@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from convert import CheckpointError
-from convert.formats import pdparams, torch_bin
+from convert.formats import npy, pdparams, torch_bin
 from tests.convert import evil
 
 CARRIERS = {
     "zip": (evil.zipped, torch_bin.index, "pytorch_model.bin"),
     "legacy": (evil.legacy, torch_bin.index, "pytorch_model.bin"),
     "pdparams": (evil.plain, pdparams.index, "model_state.pdparams"),
+    "npy": (evil.npy, npy.read, "forward_torch.npy"),
 }
 carriers = pytest.mark.parametrize("carrier", CARRIERS)
 
