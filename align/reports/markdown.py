@@ -11,7 +11,7 @@ from align.verdict import Verdict
 
 _FINDINGS, _ROWS, _NOTES = 10, 10, 20  # of one stage; comments may hold 65,536 characters
 _LONGEST = 400  # characters of one text
-_SPECIAL = re.compile(r"([\\`*_{}\[\]()<>#+!|~&@$-])")
+_SPECIAL = re.compile(r"([\\`*_\[\]<>#!|~&$])")
 
 
 def render(report: Report) -> str:
@@ -63,20 +63,23 @@ def _findings(stage: StageReport) -> Iterator[str]:
 
 
 def _details(stage: StageReport) -> Iterator[str]:
-    """What stands folded up: the comparisons of a red stage, and the notes and blind spots of any."""
-    rows = [] if stage.passed else words.nearest(stage.verdicts, _ROWS)
+    """What stands folded up: the comparisons that fail, and the notes and blind spots."""
+    rows = [] if stage.passed else words.nearest([v for v in stage.verdicts if not v.passed], _ROWS)
     remarks = [*stage.notes, *(f"blind to: {kind}" for kind in stage.blind)]
     if not rows and not remarks:
         return
     yield ""
-    yield f"<details><summary>{stage.stage}: {'the largest differences, ' if rows else ''}notes</summary>"
+    told = " and ".join(name for name, there in (("largest differences", rows), ("notes", remarks)) if there)
+    yield f"<details><summary>{stage.stage}: {told}</summary>"
     yield ""
     if rows:
         yield "| comparison | probe | max | noise | limit | ratio |"
         yield "|---|---|--:|--:|--:|--:|"
         yield from (_numbers(verdict) for verdict in rows)
         yield ""
-    yield from _listed(remarks)
+    if remarks:
+        yield from _listed(remarks)
+        yield ""
     yield "</details>"
 
 
@@ -90,7 +93,6 @@ def _listed(remarks: Sequence[str]) -> Iterator[str]:
     yield from (f"- {_plain(remark)}" for remark in remarks[:_NOTES])
     if len(remarks) > _NOTES:
         yield f"- … and {len(remarks) - _NOTES} more"
-    yield ""
 
 
 def _plain(text: str) -> str:

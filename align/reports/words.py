@@ -11,6 +11,24 @@ from align.verdict import Verdict
 
 LOOK_AT_THE_FIRST = "Look at the first: its inputs were the reference's own, so the fault is in its code or weights."
 
+# What makes a finding of each stage point at the module and at nothing before it.
+WHY_THERE = {
+    "forward": "Its inputs were PyTorch's own values, so the fault lies in the code or the weights of this module, not "
+    "in anything before it.",
+    "loss": "Its inputs were PyTorch's own values, so the fault lies in the code or the weights of this module, not in "
+    "anything before it.",
+    "backward": "Its inputs and the gradients that reached it were PyTorch's own, so the fault lies in how this module "
+    "sends gradients back, not in anything around it.",
+    "init": "Both sides built the model anew many times; the fault lies in how this module initialises itself.",
+    "metric": "Both sides scored the same outputs, so the fault lies in the metric itself.",
+    "optimizer": "Both sides got the same parameters and the same gradients, so the fault lies in the optimizer or its "
+    "schedule.",
+    "training": "Both sides trained from the same weights on the same batches; the quantities before this one still "
+    "agreed.",
+    "data": "Both sides read the same text, so the fault lies in how the batch is made.",
+    "invariance": "One side was compared with itself: what a model returns must not depend on this.",
+}
+
 _STATUS = {NOT_APPLICABLE: "nothing to judge", NOT_RUN: "not run", NOT_COMPARED: "could not compare"}
 
 
@@ -28,9 +46,16 @@ def cause(finding: Finding) -> str | None:
     explanation: Mapping[str, Any] | None = finding.evidence.get("explanation")
     if explanation is None:
         return None
-    left = f"{explanation['residual']:.1e}" if explanation.get("residual") else "nothing"
-    measured = f" (which leaves {left} of the difference)" if "residual" in explanation else ""
-    return f"{explanation['text']}{measured}"
+    left = residual(finding)
+    return f"{explanation['text']} (which leaves {left} of the difference)" if left else str(explanation["text"])
+
+
+def residual(finding: Finding) -> str | None:
+    """What the explanation leaves of the difference, where that was measured."""
+    explanation = finding.evidence.get("explanation", {})
+    if "residual" not in explanation:
+        return None
+    return f"{explanation['residual']:.1e}" if explanation["residual"] else "nothing"
 
 
 def is_replayed(stage: StageReport) -> bool:
