@@ -134,7 +134,9 @@ function prepare() {
   const orders = COLUMNS.filter(([, , key]) => key).flatMap(([label, kind, key]) => kind === "number" ? [["-" + key, `${label}, largest first`], [key, `${label}, smallest first`]] : [[key, label]]);
   document.getElementById("sort").append(make("option", { value: "" }, "order of execution"), ...orders.map(([key, label]) => make("option", { value: key }, label)));
   document.getElementById("sort").addEventListener("change", (event) => update({ sort: event.target.value.replace("-", ""), down: event.target.value.startsWith("-") }));
-  for (const id of ["stage", "only", "search"]) document.getElementById(id).addEventListener("input", (event) => update({ [id]: event.target.value }));
+  for (const [id, when] of [["stage", "change"], ["only", "change"], ["search", "input"]]) {
+    document.getElementById(id).addEventListener(when, (event) => update({ [id]: event.target.value }));
+  }
   document.getElementById("filters").addEventListener("submit", (event) => event.preventDefault());
   document.getElementById("comparisons-title").tabIndex = -1;
   const more = document.getElementById("more");

@@ -114,13 +114,13 @@ def stopped():
 
 
 # A name that is markup in every language a report is written in, and has characters that XML cannot hold.
-NASTY = "a<img src=x onerror='window.pwned=1'>&\"|`]]></script><script>window.pwned=1</script>\x07\ud800{{7*7}}"
+NASTY = "a<img src=x onerror='window.pwned=1'>&\"|`]]></script><script>window.pwned=1</script>\x07{{7*7}}"
 
 
-def nasty():
+def nasty(text=NASTY):
     """Names, texts and values that are markup."""
     edge = f"{NASTY}:out"
-    found = Difference("nonfinite", (2, 3), "float64", detail=NASTY)
+    found = Difference("nonfinite", (2, 3), "float64", detail=text)
     verdict = edge_verdict(edge, NASTY, found, 0.0, LIMIT, ROOT)
     (finding,) = findings([verdict])
     finding = replace(finding, evidence={**finding.evidence, "explanation": {"text": NASTY}})

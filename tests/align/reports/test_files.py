@@ -68,9 +68,10 @@ def test_junit_tells_an_error_from_what_was_skipped_and_a_comparison_of_nothing_
 
 
 def test_junit_is_xml_whatever_the_names_are():
-    text = junit.render(samples.nasty())
+    text = junit.render(samples.nasty(f"{samples.NASTY}\udc80"))
     failed = ElementTree.fromstring(text.encode()).find(".//testcase/failure")
     assert "\\x07" in failed.text
+    assert "\\udc80" in failed.text
     assert "<img src=x onerror='window.pwned=1'>&" in failed.text
 
 
@@ -163,6 +164,12 @@ def test_a_large_report_stays_small_and_keeps_all_that_differs():
     assert data["total"] == len(report.stages[0].verdicts)
     assert len(data["rows"]["name"]) == 3000
     assert [data["texts"][n] for n in data["rows"]["status"]].count("mismatch") == 2
+
+
+def test_a_name_that_utf8_cannot_hold_is_written_nevertheless(tmp_path):
+    samples.nasty(f"{samples.NASTY}\udc80").save(tmp_path)
+    assert "\\udc80" in (tmp_path / "report.html").read_text("utf-8")
+    assert "\\udc80" in (tmp_path / "report.txt").read_text("utf-8")
 
 
 def test_a_report_without_anything_is_rendered_too(tmp_path):
