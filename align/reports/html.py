@@ -36,21 +36,27 @@ def render(report: Report) -> str:
     script = "\n".join(map(_part, _SCRIPTS))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     curves = [(stage, curve) for stage in report.stages for curve in stage.curves]
-    return _environment().get_template("report.html").render(
-        report=report,
-        words=words,
-        style=Markup(_part("style.css")),
-        script=Markup(script),
-        policy=f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'",
-        data=_data(report, [curve for _, curve in curves]),
-        lead=_lead(report),
-        findings=[_finding(stage, finding) for stage in report.stages for finding in stage.blame][1 : _FINDINGS + 1],
-        more_findings=max(0, len(report.blame) - 1 - _FINDINGS),
-        stages=[_stage(stage) for stage in words.in_order(report)],
-        curves=[{"stage": stage, "curve": curve, "svg": charts.draw_curve(curve)} for stage, curve in curves],
-        histograms=[_histograms(stage) for stage in report.stages if stage.histograms],
-        runs=[(stage, _outputs(stage)) for stage in report.stages if stage.free_run],
-        command=shlex.join(report.command),
+    return (
+        _environment()
+        .get_template("report.html")
+        .render(
+            report=report,
+            words=words,
+            style=Markup(_part("style.css")),
+            script=Markup(script),
+            policy=f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'",
+            data=_data(report, [curve for _, curve in curves]),
+            lead=_lead(report),
+            findings=[_finding(stage, finding) for stage in report.stages for finding in stage.blame][
+                1 : _FINDINGS + 1
+            ],
+            more_findings=max(0, len(report.blame) - 1 - _FINDINGS),
+            stages=[_stage(stage) for stage in words.in_order(report)],
+            curves=[{"stage": stage, "curve": curve, "svg": charts.draw_curve(curve)} for stage, curve in curves],
+            histograms=[_histograms(stage) for stage in report.stages if stage.histograms],
+            runs=[(stage, _outputs(stage)) for stage in report.stages if stage.free_run],
+            command=shlex.join(report.command),
+        )
     )
 
 

@@ -97,7 +97,6 @@ def run_stages(
     """
     reports: list[StageReport] = []
     omitted: list[Omission] = []
-    problem: CannotCompareError | None = None
     for name in names:
         bad = [r.stage for r in reports if not r.passed] + [o.stage for o in omitted if o.status == NOT_COMPARED]
         if bad and not keep_going:
@@ -109,11 +108,15 @@ def run_stages(
             except CannotCompareError as reason:
                 status = NOT_APPLICABLE if isinstance(reason, NotApplicableError) else NOT_COMPARED
                 omitted.append(Omission(name, status, str(reason)))
-                problem = problem or reason
-    if problem and not reports:
-        tried = [omission for omission in omitted if omission.status != NOT_RUN]
-        raise problem if len(tried) == 1 else CannotCompareError("; ".join(f"{o.stage}: {o.reason}" for o in tried))
+    if omitted and not reports:
+        raise _nothing([omission for omission in omitted if omission.status != NOT_RUN])
     return reports, omitted
+
+
+def _nothing(tried: Sequence[Omission]) -> CannotCompareError:
+    """Why no stage came to a verdict."""
+    kind = NotApplicableError if all(o.status == NOT_APPLICABLE for o in tried) else CannotCompareError
+    return kind(tried[0].reason if len(tried) == 1 else "; ".join(f"{o.stage}: {o.reason}" for o in tried))
 
 
 def _under(name: str, bad: Sequence[str]) -> list[str]:

@@ -123,9 +123,7 @@ def _first_wrong(tracks: Sequence[Track], leg: Leg) -> tuple[Track, int] | None:
     return tracks[order], update
 
 
-def _blame(
-    track: Track, update: int, tracks: Sequence[Track], leg: Leg, expected: Run, actual: Run
-) -> Finding:
+def _blame(track: Track, update: int, tracks: Sequence[Track], leg: Leg, expected: Run, actual: Run) -> Finding:
     kind = [other for other in tracks if other.kind == track.kind]
     share = sum(other.is_wrong(leg, update) for other in kind) / len(kind)
     curve = track.curve(leg, expected, actual)
@@ -180,9 +178,7 @@ def _runs(subject: Subject, leg: Leg, updates: Sequence[Any], spec: OptimizerSpe
     return torch, paddle, controls
 
 
-def _finding(
-    track: Track, share: float, update: int, leg: Leg, values: Sequence[float], cause: str | None
-) -> Finding:
+def _finding(track: Track, share: float, update: int, leg: Leg, values: Sequence[float], cause: str | None) -> Finding:
     """`share` is that of the quantities of this kind that are wrong at the same update; `values` are those of both
     sides where they are single numbers.
     """

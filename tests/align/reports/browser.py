@@ -65,8 +65,9 @@ class Window:
 
     def rows(self):
         """The names of the comparisons that the table shows."""
-        script = """return [...document.querySelectorAll("#table .row:not(.head) .name")].map(
-            (name) => [...name.childNodes].filter((node) => node.nodeType === Node.TEXT_NODE).map((node) => node.data))"""
+        script = """const isText = (node) => node.nodeType === Node.TEXT_NODE;
+            return [...document.querySelectorAll("#table .row:not(.head) .name")].map(
+                (name) => [...name.childNodes].filter(isText).map((node) => node.data))"""
         return ["".join(parts) for parts in self.run(script)]
 
     def fits(self):

@@ -2,14 +2,13 @@
 
 import time
 
-import paddle
 import pytest
-import torch
 from selenium.webdriver.common.keys import Keys
 
 import align
 from tests.align import toy
 from tests.align.reports import browser, samples
+from tests.pairs import copy_weights, randomise
 
 
 @pytest.fixture(scope="module")
@@ -22,14 +21,8 @@ def driver():
 @pytest.fixture(scope="module")
 def broken():
     """A real report on a real fault: a LayerNorm that adds 1e-5 where it should add 1e-12."""
-    torch.manual_seed(0)
-    reference, port = toy.TorchNet(), toy.PaddleNet()
-    port.set_state_dict(
-        {
-            name: paddle.to_tensor(value.numpy().T.copy() if value.ndim == 2 and "embedding" not in name else value.numpy())
-            for name, value in reference.state_dict().items()
-        }
-    )
+    reference = randomise(toy.TorchNet())
+    port = copy_weights(reference, toy.PaddleNet())
     port.block.norm._epsilon = 1e-5
     return align.compare(reference, port, toy.batch(), stages=("forward", "backward"))
 
