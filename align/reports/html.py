@@ -7,6 +7,7 @@ text; the heat strips and the table of comparisons are drawn by the scripts from
 import base64
 import hashlib
 import math
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -26,6 +27,8 @@ from align.stages import STAGES
 from align.verdict import Verdict
 
 _SCRIPTS = ("common.js", "tree.js", "table.js", "charts.js")
+_IN_NAMES = re.compile(r"(?<!\d)[.:_]|[.:_](?!\d)")
+_NUMBERS = re.compile(r"\d+(\.\d+)?e[+-]\d+")
 _ROWS = 3000  # comparisons of one stage that the page holds; of those that agree, the nearest to their limits
 _HISTOGRAMS = 60
 _FINDINGS = 50
@@ -76,11 +79,9 @@ def _part(name: str) -> str:
 
 
 def _breakable(text: str) -> Markup:
-    """Text that may be broken after every dot, colon and underscore of a long name."""
-    whole = str(escape(text))
-    for mark in (".", ":", "_"):
-        whole = whole.replace(mark, f"{mark}<wbr>")
-    return Markup(whole)
+    """Text that may be broken within long names, after every dot, colon and underscore, but not within numbers."""
+    whole = _IN_NAMES.sub(r"\g<0><wbr>", str(escape(text)))
+    return Markup(_NUMBERS.sub(r'<span class="number">\g<0></span>', whole))
 
 
 def _module(name: str) -> Markup:
