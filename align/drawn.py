@@ -53,9 +53,9 @@ class Histogram:
         low, high = (float(pick([pick(side) for side in sides])) for pick in (np.min, np.max))
         if low == high:
             low, high = low - 0.5, high + 0.5
-        counts = [np.histogram(side, _BINS, (low, high))[0].tolist() for side in sides]
+        one, other = (np.histogram(side, _BINS, (low, high))[0].tolist() for side in sides)
         means, deviations = ([float(f(side, dtype=np.float64)) for side in sides] for f in (np.mean, np.std))
-        return cls(name, low, high, *counts, (means[0], means[1]), (deviations[0], deviations[1]))
+        return cls(name, low, high, one, other, (means[0], means[1]), (deviations[0], deviations[1]))
 
     def as_json(self) -> dict[str, Any]:
         sides = {

@@ -43,8 +43,8 @@ class _Axis:
         """A few round numbers inside."""
         if self.is_log:
             first, last = math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9)
-            step = max(1, -(-(last - first) // 4))
-            return [10.0**n for n in range(first, last + 1, step)]
+            apart = max(1, -(-(last - first) // 4))
+            return [10.0**n for n in range(first, last + 1, apart)]
         rough = (self.high - self.low) / 3
         unit = 10.0 ** math.floor(math.log10(rough))
         step = next(unit * m for m in (1, 2, 5, 10) if unit * m >= rough)

@@ -189,8 +189,8 @@ def _data(report: Report, curves: Sequence[Curve]) -> Mapping[str, Any]:
     for stage in report.stages:
         total += len(stage.verdicts)
         rows += [_row(stage, verdict, texts) for verdict in _kept(stage.verdicts)]
-    fields = ("stage", "name", "module", "kind", "probe", "status", "harmless", "max", "mean", "noise", "limit")
-    fields += ("ratio", "at", "shape")
+    fields = ["stage", "name", "module", "kind", "probe", "status", "harmless", "max", "noise", "limit", "ratio"]
+    fields += ["at", "shape"]
     columns = zip(*rows, strict=True) if rows else [()] * len(fields)
     return {
         "rows": {field: list(column) for field, column in zip(fields, columns, strict=True)},
@@ -220,7 +220,7 @@ def _row(stage: StageReport, v: Verdict, texts: _Index) -> list[Any]:
     place = "" if d.worst_at is None else f"({', '.join(map(str, d.worst_at))})"
     shape = "×".join(map(str, d.shape)) if d.shape else "scalar"
     named = [texts(text) for text in (stage.stage, v.name, v.piece, v.kind, v.probe, v.status)]
-    numbers = [_number(x) for x in (d.max_abs, d.mean_abs, v.noise, v.limit, v.ratio)]
+    numbers = [_number(x) for x in (d.max_abs, v.noise, v.limit, v.ratio)]
     return [*named, int(stage.passed and not v.passed), *numbers, texts(place), texts(f"{shape} {d.dtype}")]
 
 

@@ -92,7 +92,7 @@ def omitted(omission: Omission) -> str:
 
 def in_order(report: Report) -> list[StageReport | Omission]:
     """The stages that were asked for, judged or not, in their order."""
-    found = [*report.stages, *report.omitted]
+    found: list[StageReport | Omission] = [*report.stages, *report.omitted]
     place = {name: n for n, name in enumerate(STAGES)}
     return sorted(found, key=lambda stage: place.get(stage.stage, len(place)))
 

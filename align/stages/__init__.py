@@ -122,7 +122,7 @@ def _nothing(tried: Sequence[Omission]) -> CannotCompareError:
 def _under(name: str, bad: Sequence[str]) -> list[str]:
     """Those of the stages `bad` that a stage stands on, directly or through others."""
     below = {name}
-    for lower in reversed(STAGES):
+    for lower in reversed(list(STAGES)):
         below |= set(STAGES[lower].needs) if lower in below else set()
     return [stage for stage in bad if stage in below - {name}]
 

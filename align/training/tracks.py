@@ -86,8 +86,8 @@ class Track:
     def curve(self, leg: Leg, expected: Run, actual: Run) -> Curve:
         """The track as reports draw it, with the values of both sides where each is one number."""
         alone = self.name == self.kind
-        values = [run.values[self.name] if alone else np.empty(0) for run in (expected, actual)]
-        return Curve(self.name, self.kind, leg.dtype, *values, self.gap, self.limit(leg), self.horizon(leg))
+        torch, paddle = (run.values[self.name] if alone else np.empty(0) for run in (expected, actual))
+        return Curve(self.name, self.kind, leg.dtype, torch, paddle, self.gap, self.limit(leg), self.horizon(leg))
 
 
 def tracks_of(expected: Run, actual: Run, controls: Sequence[Run]) -> Iterator[Track]:
