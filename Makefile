@@ -3,13 +3,15 @@
 #   make test    the whole test suite
 #   make lint    ruff and mypy
 #   make bench   what the numbers in the README come from
+#   make browser install the browser in which the HTML report is tested (Debian; without it those tests are skipped)
 
 PYTHON ?= python3.11
 VENV := .venv
 READY := $(VENV)/.ready
 JOBS ?= 2
+SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 
-.PHONY: align test lint bench clean
+.PHONY: align test lint bench browser clean
 
 align: $(READY)
 	$(VENV)/bin/python -m align step1 --model funnel
@@ -25,6 +27,10 @@ lint: $(READY)
 bench: $(READY)
 	$(VENV)/bin/python -m bench.align
 	$(VENV)/bin/python -m bench.convert
+
+browser:
+	{ command -v chromium && command -v chromedriver; } >/dev/null || \
+	{ $(SUDO) apt-get update -q && $(SUDO) apt-get install -q -y --no-install-recommends chromium chromium-driver; }
 
 clean:
 	rm -rf $(VENV)

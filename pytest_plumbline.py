@@ -221,9 +221,7 @@ def _translated(sides: _Sides | None = None) -> Iterator[None]:
 
 def _judge(item: pytest.Item, report: Report) -> None:
     """Fail the test unless there is parity; either way the verdict is a property of it."""
-    from align.text import headline
-
-    verdict = str(headline(report.stages))
+    verdict = report.headline
     item.user_properties.append(("parity", verdict))
     if not report.passed:
         item.stash[_text_key] = str(report)

@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +15,7 @@ from align.errors import CannotCompareError
 from align.gates import options as gates
 from align.recording import command as diff
 from align.recording import options as apart
+from align.reports import options as reports
 from align.selftest import command as selftest
 from align.stages import STAGES, Options
 
@@ -29,6 +31,8 @@ examples:
   python -m align step1 --model electra --task masked_lm --variant base-generator
   python -m align step1 --model electra --checkpoint ./electra-small --json report.json
       a transformers directory (config.json with model.safetensors or pytorch_model.bin)
+  python -m align all --model funnel --html report.html
+      every stage up to the first that is red, and a page that shows which module is at fault and why
   python -m align step1 --model electra --checkpoint ./electra-small --paddle-checkpoint ./electra-small-paddlenlp
       the same checkpoint in two layouts: each side computes with its own
   python -m align step1 --model electra --checkpoint ./electra-small --text corpus.txt
@@ -57,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return the exit code."""
     errors = Console(stderr=True, soft_wrap=True)
     try:
-        options = _parser().parse_args(arguments)
+        typed = sys.argv[1:] if arguments is None else list(arguments)
+        options = _parser().parse_args(typed, argparse.Namespace(typed=typed))
         if options.command == "selftest":
             return PARITY if selftest.run(options) else NO_PARITY
         if options.command == "diff":
@@ -128,8 +133,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     training.add_argument("--dropout", type=_probability, metavar="P", help="train with dropout, alike on both sides")
     training.add_argument("--optimizer", metavar="O", help="train with this optimizer, or step only this one")
     output = parser.add_argument_group("what is written")
-    output.add_argument("--json", type=Path, metavar="FILE", help="the whole report for programs")
-    output.add_argument("--out", type=Path, metavar="DIR", help="report.txt and report.json in a folder")
+    reports.add_options(output)
     output.add_argument(
         "--reprod-log",
         type=Path,
@@ -188,8 +192,7 @@ def _stage(options: argparse.Namespace) -> int:
 
     from align.compare import Interpreters, compare_case
     from align.progress import Steps
-    from align.report import write_json
-    from align.text import headline, show, terminal
+    from align.reports.text import headline, show, terminal
 
     gate = gates.make_gates(options)
     gate.check(case.as_json())
@@ -205,22 +208,18 @@ def _stage(options: argparse.Namespace) -> int:
             case, interpreters, steps, options.reprod_log, stages, choices, keep_going=keep_going, gate=gate
         )
     report = gate.finish(report)
-    if options.json:
-        write_json(options.json, report)
-    if options.out:
-        report.save(options.out)
+    report = replace(report, command=("python", "-m", "align", *options.typed))
+    reports.write(report, options)
     if options.quiet:
-        terminal().print(headline(report.stages).append(gate.mark), soft_wrap=True)
+        terminal().print(headline(report).append(gate.mark), soft_wrap=True)
     else:
-        show(report.case, report.environment, report.stages, terminal(), options.verbose)
-    return PARITY if report.passed else NO_PARITY
+        show(report, terminal(), options.verbose)
+    return PARITY if report.passed else NO_PARITY if report.is_red else CANNOT_COMPARE
 
 
 def _check_writable(options: argparse.Namespace) -> None:
     """Refuse before the work, not after it, what could not be written; make the folders that were named."""
-    if options.json and not options.json.resolve().parent.is_dir():
-        parent = options.json.resolve().parent
-        raise CannotCompareError(f"--json {options.json}: there is no folder {parent}, make it first")
+    reports.check(options)
     for option, folder in (("--out", options.out), ("--reprod-log", options.reprod_log)):
         try:
             if folder:
@@ -232,7 +231,7 @@ def _check_writable(options: argparse.Namespace) -> None:
 
 
 def _list() -> int:
-    from align.text import terminal
+    from align.reports.text import terminal
 
     table = Table(title="registered models", title_justify="left", show_lines=True)
     for column in ("model", "tasks (the first is the default)", "variants"):

@@ -1,5 +1,6 @@
 """A comparison from start to verdict: of a registered case in two workers, or of two live modules in this process."""
 
+import platform
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -95,8 +96,8 @@ def judge_case(
         pair = Pair(torch, paddle, folder, inputs, descriptions, steps, paddle_weights=replaced)
         subject = Subject(pair, inputs, batch, {probe: weights[probe] for probe in PROBES}, case, options)
         subject = replace(subject, log=partial(write_pair, reprod_log) if reprod_log else None, gate=gate)
-        reports = run_stages(stages, subject, keep_going)
-    return Report(case.as_json(), _environment(descriptions), reports)
+        reports, omitted = run_stages(stages, subject, keep_going)
+    return Report(case.as_json(), _environment(descriptions), reports, omitted, _modules(descriptions))
 
 
 def compare(
@@ -117,12 +118,13 @@ def compare(
         try:
             file = write_record(Path(name) / "batch.rec", batch)
             pair = Pair(torch, paddle, Path(name), file, descriptions, Steps())
-            reports = run_stages(stages, Subject(pair, file, file, {"default": None}))
+            reports, omitted = run_stages(stages, Subject(pair, file, file, {"default": None}))
         finally:
             torch.session.release()
             paddle.session.release()
     classes = {"torch_class": type(torch_module).__name__, "paddle_class": type(paddle_module).__name__}
-    return Report({"model": classes["torch_class"], **classes}, _environment(descriptions), reports)
+    case = {"model": classes["torch_class"], **classes}
+    return Report(case, _environment(descriptions), reports, omitted, _modules(descriptions))
 
 
 def assert_parity(
@@ -156,4 +158,14 @@ def sides(interpreters: Interpreters) -> Iterator[tuple[Client, Client]]:
 
 def _environment(descriptions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     facts: dict[str, Any] = {name: f"{name} {d['version']}" for name, d in descriptions.items()}
-    return facts | {"numpy": np.__version__, "threads": {name: d["threads"] for name, d in descriptions.items()}}
+    facts |= {"numpy": np.__version__, "python": platform.python_version(), "machine": platform.machine()}
+    return facts | {"threads": {name: d["threads"] for name, d in descriptions.items()}}
+
+
+def _modules(descriptions: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """The modules of both sides in the order of their registration, with the classes that either side gives them."""
+    found: dict[str, dict[str, str]] = {}
+    for side, description in descriptions.items():
+        for name, facts in description["kinds"].items():
+            found.setdefault(name, {})[side] = facts["class"]
+    return found

@@ -7,9 +7,9 @@ from pathlib import Path
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file."""
+    """Write a UTF-8 text file. What UTF-8 cannot hold, as the bytes of an odd file name, is written as \\udc80."""
     with whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 @contextmanager

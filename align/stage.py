@@ -8,6 +8,7 @@ import numpy as np
 
 from align.blame import Finding
 from align.difference import Difference, difference
+from align.drawn import Curve, Histogram
 from align.edges import is_input
 from align.verdict import Verdict
 
@@ -48,9 +49,31 @@ class FreeRun:
         return expected, actual
 
 
+NOT_APPLICABLE, NOT_RUN, NOT_COMPARED = "not applicable", "not run", "not compared"
+
+
+@dataclass(frozen=True)
+class Omission:
+    """A stage that was asked for and came to no verdict, and why.
+
+    `status` is NOT_APPLICABLE (it has nothing to judge in this case), NOT_RUN (one before it was red) or NOT_COMPARED
+    (it failed to come to a verdict: then there is no parity either).
+    """
+
+    stage: str
+    status: str
+    reason: str
+
+    def as_json(self) -> dict[str, Any]:
+        return {"stage": self.stage, "status": self.status, "reason": self.reason}
+
+
 @dataclass(frozen=True)
 class StageReport:
-    """The verdict on one stage. `blame` are the findings that stand; `notes` what was found harmless."""
+    """The verdict on one stage. `blame` are the findings that stand; `notes` what was found harmless.
+
+    `red_before` are earlier stages that this one stands on and that are red: while they are, it proves nothing.
+    """
 
     stage: str
     seconds: float
@@ -59,6 +82,9 @@ class StageReport:
     notes: Sequence[str] = ()
     blind: Sequence[str] = ()
     free_run: FreeRun | None = None
+    curves: Sequence[Curve] = ()
+    histograms: Sequence[Histogram] = ()
+    red_before: Sequence[str] = ()
 
     @property
     def passed(self) -> bool:
@@ -81,8 +107,11 @@ class StageReport:
             "seconds": self.seconds,
             "first_divergence": self.first_divergence,
             "blame": [f.as_json() for f in self.blame],
+            "red_before": list(self.red_before),
             "notes": list(self.notes),
             "blind_to": list(self.blind),
             "diffs": [v.as_json() for v in self.verdicts],
             "float32_end_to_end": self.free_run.as_json() if self.free_run else [],
+            "curves": [curve.as_json() for curve in self.curves],
+            "histograms": [histogram.as_json() for histogram in self.histograms],
         }

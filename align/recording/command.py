@@ -76,7 +76,7 @@ def _of_recordings(options: argparse.Namespace) -> Report:
     from align.progress import Steps
     from align.recording.apart import compare_recordings
     from align.recording.file import Recording
-    from align.text import headline, show, terminal
+    from align.reports.text import headline, show, terminal
 
     named = [name for name in ("mean_atol", "atol", "rtol", "log") if getattr(options, name) is not None]
     if named:
@@ -87,9 +87,9 @@ def _of_recordings(options: argparse.Namespace) -> Report:
     gates = Gates(read_settings(str(expected.manifest["case"].get("model"))))
     report = gates.finish(compare_recordings(expected, actual, Steps(visible=not options.quiet), gates))
     if options.quiet:
-        terminal().print(headline(report.stages).append(gates.mark), soft_wrap=True)
+        terminal().print(headline(report).append(gates.mark), soft_wrap=True)
     else:
-        show(report.case, report.environment, report.stages, terminal())
+        show(report, terminal())
     return report
 
 
@@ -110,7 +110,7 @@ def _of_arrays(options: argparse.Namespace) -> Report:
 
 
 def _show(report: Report, quiet: bool) -> None:
-    from align.text import terminal
+    from align.reports.text import terminal
 
     console, stage = terminal(), report.stages[0]
     if not quiet:

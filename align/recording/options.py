@@ -53,7 +53,7 @@ def compare(options: argparse.Namespace, *plan: Any) -> "Report | None":
     """
     from align.recording.apart import Plan, compare_against, record_alone
     from align.recording.file import Recording
-    from align.text import terminal
+    from align.reports.text import terminal
 
     *parts, gates = plan
     planned = Plan(*parts)

@@ -41,8 +41,8 @@ def run(options: argparse.Namespace) -> bool:
     """
     from align.files import write_text
     from align.report import write_json
+    from align.reports.text import terminal
     from align.selftest import runner, table
-    from align.text import terminal
 
     for option, file in (("--json", options.json), ("--markdown", options.markdown)):
         if file and not file.resolve().parent.is_dir():

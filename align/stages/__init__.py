@@ -9,7 +9,7 @@ import numpy as np
 
 from align.case import Case
 from align.errors import CannotCompareError, NotApplicableError
-from align.stage import StageReport
+from align.stage import NOT_APPLICABLE, NOT_COMPARED, NOT_RUN, Omission, StageReport
 from align.trial import Pair
 
 
@@ -69,10 +69,13 @@ class Subject:
 
 @dataclass(frozen=True)
 class Stage:
-    """One entry of the table: `alias` is its place in the staged method."""
+    """One entry of the table: `alias` is its place in the staged method, `needs` the stages it stands on: while one
+    of them is red, this one proves nothing.
+    """
 
     summary: str
     alias: str | None = None
+    needs: tuple[str, ...] = ()
 
     def names(self, name: str) -> tuple[str, ...]:
         return (self.alias, name) if self.alias else (name,)
@@ -81,38 +84,67 @@ class Stage:
 STAGES: Mapping[str, Stage] = {
     "forward": Stage("the same values, module by module", "step1"),
     "init": Stage("the same distribution of initial weights, and the same structure", "step2"),
-    "loss": Stage("the same loss, on the same logits and from end to end", "step3"),
-    "metric": Stage("the same predictions and scores, and the scores are what they are defined to be"),
-    "backward": Stage("the same gradients, module by module", "step4"),
+    "loss": Stage("the same loss, on the same logits and from end to end", "step3", ("forward",)),
+    "metric": Stage(
+        "the same predictions and scores, and the scores are what they are defined to be", needs=("forward",)
+    ),
+    "backward": Stage("the same gradients, module by module", "step4", ("forward", "loss")),
     "optimizer": Stage("the same update from the same gradients, by every optimizer and schedule"),
-    "training": Stage("the same losses, gradients and weights over many updates", "step5"),
+    "training": Stage(
+        "the same losses, gradients and weights over many updates", "step5", ("loss", "backward", "optimizer")
+    ),
     "data": Stage("the same batches of the same text: tokens, padding, order, masks"),
     "invariance": Stage("the same outputs of one model, whatever else is in the batch"),
 }
 
 
-def run_stages(names: Sequence[str], subject: Subject, keep_going: bool = True) -> list[StageReport]:
-    """Run stages in order; unless `keep_going`, only up to the first that is red: the later ones stand on it.
+def run_stages(
+    names: Sequence[str], subject: Subject, keep_going: bool = True
+) -> tuple[list[StageReport], list[Omission]]:
+    """Run stages in order; unless `keep_going`, only up to the first that is red or that could not compare.
 
-    Of several stages, those that have nothing to judge in this case are left out, and a note says so.
+    Of several stages one that cannot be judged is left out, and the reason is returned.
+
+    Raises:
+        CannotCompareError: none could be judged.
     """
     reports: list[StageReport] = []
-    left_out: list[str] = []
+    omitted: list[Omission] = []
     for name in names:
-        try:
-            reports.append(_run(name, subject))
-        except NotApplicableError as reason:
-            if len(names) == 1:
-                raise
-            left_out.append(f"{name} was left out: {reason}")
+        bad = [r.stage for r in reports if not r.passed] + [o.stage for o in omitted if o.status == NOT_COMPARED]
+        if bad and not keep_going:
+            omitted.append(Omission(name, NOT_RUN, _why_not(name, bad)))
             continue
-        if not (reports[-1].passed or keep_going):
-            break
-    if left_out and not reports:
-        raise NotApplicableError("; ".join(left_out))
-    if left_out:
-        reports[-1] = replace(reports[-1], notes=[*reports[-1].notes, *left_out])
-    return reports
+        with subject.pair.steps.stage(name):
+            try:
+                reports.append(replace(_run(name, subject), red_before=_under(name, bad)))
+            except CannotCompareError as reason:
+                status = NOT_APPLICABLE if isinstance(reason, NotApplicableError) else NOT_COMPARED
+                omitted.append(Omission(name, status, str(reason)))
+    if omitted and not reports:
+        raise _nothing([omission for omission in omitted if omission.status != NOT_RUN])
+    return reports, omitted
+
+
+def _nothing(tried: Sequence[Omission]) -> CannotCompareError:
+    """Why no stage came to a verdict."""
+    kind = NotApplicableError if all(o.status == NOT_APPLICABLE for o in tried) else CannotCompareError
+    return kind(tried[0].reason if len(tried) == 1 else "; ".join(f"{o.stage}: {o.reason}" for o in tried))
+
+
+def _under(name: str, bad: Sequence[str]) -> list[str]:
+    """Those of the stages `bad` that a stage stands on, directly or through others."""
+    below = {name}
+    for lower in reversed(list(STAGES)):
+        below |= set(STAGES[lower].needs) if lower in below else set()
+    return [stage for stage in bad if stage in below - {name}]
+
+
+def _why_not(name: str, bad: Sequence[str]) -> str:
+    under = _under(name, bad)
+    if under:
+        return f"it stands on {' and '.join(under)}, which is not green, so it would prove nothing"
+    return f"{bad[0]} is not green; it does not stand on that, so run it alone, or all with --keep-going"
 
 
 def _run(name: str, subject: Subject) -> StageReport:

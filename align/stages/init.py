@@ -18,6 +18,7 @@ import numpy as np
 from align.blame import Finding
 from align.difference import Difference, difference
 from align.distributions import Sample, draw_sample, list_tests, moments, smallest_ratio, two_sample, worst_index, z_of
+from align.drawn import Histogram
 from align.edges import ROOT
 from align.fresh import Builds, draw_builds, transfer
 from align.initialisers import Initialiser, recognise
@@ -38,6 +39,7 @@ class Findings:
     found: dict[str, Finding] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     blind: list[str] = field(default_factory=list)
+    histograms: list[Histogram] = field(default_factory=list)
 
     def judge(self, name: str, what: str, found: Difference, limit: float = 0.0, noise: float = 0.0) -> bool:
         """The verdict on one property of a parameter; whether it passes."""
@@ -94,6 +96,7 @@ def run(subject: Subject) -> StageReport:
         blame=sorted(findings.found.values(), key=lambda finding: place[finding.edge]),
         notes=findings.notes,
         blind=findings.blind,
+        histograms=findings.histograms,
     )
 
 
@@ -150,6 +153,8 @@ def _constants(findings: Findings, name: str, torch: Builds, paddle: Builds) -> 
         return True
     if any(drawn):
         findings.judge(name, "constant", _is(False))
+        samples = [draw_sample(builds, np.zeros(builds[0].shape, bool)).values for builds in (expected, actual)]
+        findings.histograms.append(Histogram.of(name, *samples))
         always, never = (paddle, torch) if drawn[0] else (torch, paddle)
         constant = (actual if drawn[0] else expected)[0]
         text = (
@@ -183,6 +188,7 @@ def _distributions(findings: Findings, drawn: Sequence[str], torch: Builds, padd
         if left_out.all():
             continue
         samples = draw_sample(expected, left_out), draw_sample(actual, left_out)
+        findings.histograms.append(Histogram.of(name, samples[0].values, samples[1].values))
         p = two_sample(*samples)
         failing = {}
         for test, value in p.items():

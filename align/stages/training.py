@@ -20,6 +20,7 @@ import numpy as np
 
 import fake_data
 from align.blame import Finding
+from align.drawn import Curve
 from align.engines.schedules import Schedule
 from align.engines.spec import OptimizerSpec, preset
 from align.errors import CannotCompareError, NotApplicableError
@@ -55,6 +56,7 @@ def run(subject: Subject) -> StageReport:
     verdicts: list[Verdict] = []
     blame: list[Finding] = []
     notes: list[str] = []
+    curves: list[Curve] = []
     exact: list[Run] = []
     for leg in LEGS:
         expected, actual, controls = _runs(subject, leg, updates, spec)
@@ -72,11 +74,15 @@ def run(subject: Subject) -> StageReport:
             break
         verdicts += [track.verdict(leg) for track in tracks]
         notes += _horizons(tracks, leg)
-        blame += [*_one_sided(expected, actual), *_first_wrong(tracks, leg, expected, actual)]
+        wrong = _first_wrong(tracks, leg)
+        curves += [t.curve(leg, expected, actual) for t in tracks if t.name == t.kind or (wrong and t is wrong[0])]
+        blame += _one_sided(expected, actual)
+        if wrong:
+            blame.append(_blame(*wrong, tracks, leg, expected, actual))
         exact.append(expected)
         if blame:
             break  # the wider dtype has named the cause
-    return StageReport("training", time.perf_counter() - started, verdicts, blame, notes)
+    return StageReport("training", time.perf_counter() - started, verdicts, blame, notes, curves=curves)
 
 
 def _by_update(run: Run) -> dict[str, np.ndarray]:
@@ -118,15 +124,21 @@ def _one_sided(expected: Run, actual: Run) -> list[Finding]:
     ]
 
 
-def _first_wrong(tracks: Sequence[Track], leg: Leg, expected: Run, actual: Run) -> list[Finding]:
-    """The first quantity of the first wrong update."""
+def _first_wrong(tracks: Sequence[Track], leg: Leg) -> tuple[Track, int] | None:
+    """The first quantity of the first wrong update, and that update."""
     wrong = [(track.first_wrong(leg), order) for order, track in enumerate(tracks) if track.wrong(leg).any()]
     if not wrong:
-        return []
+        return None
     update, order = min(wrong)
-    kind = [track for track in tracks if track.kind == tracks[order].kind]
-    share = sum(track.is_wrong(leg, update) for track in kind) / len(kind)
-    return [_finding(tracks[order], share, update, leg, cause_of(expected.values, actual.values, update))]
+    return tracks[order], update
+
+
+def _blame(track: Track, update: int, tracks: Sequence[Track], leg: Leg, expected: Run, actual: Run) -> Finding:
+    kind = [other for other in tracks if other.kind == track.kind]
+    share = sum(other.is_wrong(leg, update) for other in kind) / len(kind)
+    curve = track.curve(leg, expected, actual)
+    values = [float(side[update]) for side in (curve.expected, curve.actual) if side.size]
+    return _finding(track, share, update, leg, values, cause_of(expected.values, actual.values, update))
 
 
 def _horizons(tracks: Sequence[Track], leg: Leg) -> list[str]:
@@ -176,17 +188,21 @@ def _runs(subject: Subject, leg: Leg, updates: Sequence[Any], spec: OptimizerSpe
     return torch, paddle, controls
 
 
-def _finding(track: Track, share: float, update: int, leg: Leg, cause: str | None) -> Finding:
-    """`share` is that of the quantities of this kind that are wrong at the same update."""
+def _finding(track: Track, share: float, update: int, leg: Leg, values: Sequence[float], cause: str | None) -> Finding:
+    """`share` is that of the quantities of this kind that are wrong at the same update; `values` are those of both
+    sides where they are single numbers.
+    """
     verdict = track.verdict(leg)
     alone = track.kind == track.name
     what = track.name if alone else f"the {track.kind} of {track.name}"
     others = "" if alone else f", with {share:.0%} of all {track.kind}s"
+    told = "{:.9g} in torch, {:.9g} in paddle; ".format(*values) if values else ""
     why = (
-        f"in update {update} the first to differ is {what}{others}: {verdict.difference.max_abs:.2e} of its size, "
-        f"allowed {verdict.limit:.2e} ({leg.dtype})"
+        f"in update {update} the first to differ is {what}{others}: {told}{verdict.difference.max_abs:.2e} of its "
+        f"size, allowed {verdict.limit:.2e} ({leg.dtype})"
     )
     evidence: dict[str, Any] = {"update": update, "quantity": track.kind, "ratio": verdict.ratio}
+    evidence |= {"max_abs": verdict.difference.max_abs, "limit": verdict.limit}
     if cause:
         evidence["explanation"] = {"text": cause}
     blamed = track.name if alone else f"{track.kind}s" if share > _MOST else track.module

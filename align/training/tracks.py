@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from align.difference import Difference
+from align.drawn import Curve
 from align.edges import ROOT
 from align.structure import owner
 from align.verdict import Verdict, rounding
@@ -81,6 +82,12 @@ class Track:
             (at,),
         )
         return Verdict(self.name, leg.dtype, self.kind, self.module, found, float(self.floor[at]), float(limit[at]))
+
+    def curve(self, leg: Leg, expected: Run, actual: Run) -> Curve:
+        """The track as reports draw it, with the values of both sides where each is one number."""
+        alone = self.name == self.kind
+        torch, paddle = (run.values[self.name] if alone else np.empty(0) for run in (expected, actual))
+        return Curve(self.name, self.kind, leg.dtype, torch, paddle, self.gap, self.limit(leg), self.horizon(leg))
 
 
 def tracks_of(expected: Run, actual: Run, controls: Sequence[Run]) -> Iterator[Track]:

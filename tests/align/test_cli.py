@@ -3,13 +3,19 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 
+import align.reports.json
+import align.stages
 from align.__main__ import main
+from align.errors import CannotCompareError
 from tests.align.commands import refused
+from tests.align.reports import samples
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,12 +29,19 @@ def run(*arguments):
 
 def test_step1_is_green_in_two_workers(tmp_path):
     path = tmp_path / "report.json"
-    done = run("step1", "--model", "funnel", "--json", str(path))
+    files = {kind: tmp_path / f"report.{kind}" for kind in ("html", "junit", "markdown")}
+    others = [word for kind, file in files.items() for word in (f"--{kind}", str(file))]
+    done = run("step1", "--model", "funnel", "--json", str(path), *others)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "PARITY" in done.stdout
+    assert "\x1b" not in done.stdout + done.stderr  # no colours, and no progress, where nobody watches
+    assert [file.read_text()[:14] for file in files.values()] == ["<!DOCTYPE html", "<?xml version=", "### ✅ PARITY: "]
     report = json.loads(path.read_text())
     assert report["schema"] == 1
+    jsonschema.validate(report, align.reports.json.schema())
     assert report["passed"] is True
+    assert report["command"][:6] == ["python", "-m", "align", "step1", "--model", "funnel"]
+    assert report["modules"]["funnel.encoder"] == {"torch": "FunnelEncoder", "paddle": "FunnelEncoder"}
     assert report["case"] == {"model": "funnel", "task": "masked_lm", "variant": "tiny", "seed": 0}
     stage = report["stages"][0]
     assert (stage["stage"], stage["passed"], stage["first_divergence"], stage["blame"]) == ("forward", True, None, [])
@@ -55,6 +68,7 @@ def test_out_writes_the_report_and_reprod_log_its_files(tmp_path, capsys):
     assert sorted(path.name for path in (tmp_path / "logs").iterdir()) == names
     assert json.loads((tmp_path / "new" / "report.json").read_text())["passed"]
     assert "PARITY" in (tmp_path / "new" / "report.txt").read_text()
+    assert "Parity</h1>" in (tmp_path / "new" / "report.html").read_text()
     assert "PARITY" in capsys.readouterr().out
 
 
@@ -89,6 +103,8 @@ def test_help_teaches_with_examples_and_imports_nothing_heavy(arguments):
         (["step1", "--model", "electra", "--text", "a", "--batch", "b"], "leave one out"),
         (["step1", "--model", "electra", "--checkpoint", "a", "--variant", "small"], "leave one out"),
         (["step1", "--model", "electra", "--json", "/nowhere/report.json"], "make it first"),
+        (["step1", "--model", "electra", "--junit", "/nowhere/report.xml"], "--junit /nowhere/report.xml"),
+        (["step1", "--model", "electra", "--html", "/tmp"], "--html /tmp: this is a folder, name a file"),
         (["step1", "--model", "electra", "--torch-python", "/nowhere/python"], "/nowhere/python"),
     ],
 )
@@ -120,3 +136,52 @@ def test_a_batch_beyond_the_vocabulary_is_refused(capsys, tmp_path):
     said = refused(capsys, "step1", "--model", "electra", "--in-process", "--batch", str(tmp_path / "b.npz"))
     assert "input_ids" in said
     assert "1000000" in said
+
+
+def stages_come_to(monkeypatch, **outcomes):
+    """Have the stages of `all` come to these ends without running; those that are not named agree."""
+
+    def run(name, subject):
+        if isinstance(outcomes.get(name), Exception):
+            raise outcomes[name]
+        return replace(samples.forward([f"{samples.FAULTY}:out"] if outcomes.get(name) == "red" else ()), stage=name)
+
+    monkeypatch.setattr(align.stages, "_run", run)
+
+
+def test_all_stops_at_the_first_red_and_says_what_it_makes_meaningless(capsys, monkeypatch):
+    stages_come_to(monkeypatch, loss="red")
+    assert main(["all", "--model", "electra", "--in-process"]) == 1
+    out = capsys.readouterr().out
+    assert "✓ init" in out
+    assert "✗ loss" in out
+    assert "– backward  not run: it stands on loss, which is not green, so it would prove nothing" in out
+    assert "– data  not run: loss is not green; it does not stand on that" in out
+    assert main(["all", "--model", "electra", "--in-process", "--keep-going"]) == 1
+    out = capsys.readouterr().out
+    assert "not run" not in out
+    assert out.count("This proves nothing yet: it stands on loss, to be mended first.") == 2
+
+
+def test_all_that_could_not_compare_a_stage_exits_with_2_and_still_writes_its_report(capsys, monkeypatch, tmp_path):
+    stages_come_to(monkeypatch, init=CannotCompareError("no kernel"))
+    file = tmp_path / "report.json"
+    assert main(["all", "--model", "electra", "--in-process", "--quiet", "--json", str(file)]) == 2
+    assert capsys.readouterr().out == "UNFINISHED: the init stage could not compare: no kernel\n"
+    assert json.loads(file.read_text())["omitted"][0] == {
+        "stage": "init",
+        "status": "not compared",
+        "reason": "no kernel",
+    }
+    stages_come_to(monkeypatch, init=CannotCompareError("no kernel"), backward="red")
+    assert main(["all", "--model", "electra", "--in-process", "--quiet", "--keep-going"]) == 1
+
+
+def test_a_report_that_cannot_be_written_gives_one_line(capsys, monkeypatch, tmp_path):
+    def full(path, text):
+        raise OSError(28, "No space left on device", str(path))
+
+    stages_come_to(monkeypatch)
+    monkeypatch.setattr("align.reports.options.write_text", full)
+    said = refused(capsys, "step1", "--model", "electra", "--in-process", "--html", str(tmp_path / "r.html"))
+    assert "r.html: No space left on device, choose another place" in said

@@ -133,10 +133,12 @@ def test_without_labels_there_is_nothing_to_score(tmp_path):
         judge(dataclasses.replace(resolve("electra", "masked_lm"), batch=tmp_path / "mine.npz"))
 
 
-def test_among_other_stages_it_is_left_out_with_a_note():
+def test_among_other_stages_it_is_left_out_with_the_reason():
     report = judge(resolve("electra", "backbone"), stages=("forward", "metric"))
     assert [stage.stage for stage in report.stages] == ["forward"]
-    assert "metric was left out: backbone has no labels" in report.stages[0].notes[-1]
+    (left,) = report.omitted
+    assert (left.stage, left.status) == ("metric", "not applicable")
+    assert left.reason.startswith("backbone has no labels")
     with pytest.raises(NotApplicableError, match="nothing to score"):
         judge(resolve("electra", "backbone"), stages=("metric", "metric"))
 
