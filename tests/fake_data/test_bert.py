@@ -10,8 +10,8 @@ from tests.fake_data.cases import digest
 
 CONFIG = {"vocab_size": 211, "type_vocab_size": 2, "max_position_embeddings": 48, "num_labels": 5}
 PINNED = {
-    "next_sentence": "",
-    "masked_lm_and_next_sentence": "",
+    "next_sentence": "ee2c145be3104c4cc4c1793ea0e033b066dbadb54f2832dc9bc3b86797969ead",
+    "masked_lm_and_next_sentence": "fc4a3543fd0eec00a2b160aeeabd5d091b33a0663bcc452102c51099b69a69ff",
 }
 LABELS = {"next_sentence": {"labels"}, "masked_lm_and_next_sentence": {"labels", "next_sentence_label"}}
 
@@ -23,7 +23,9 @@ def test_bytes_are_pinned_and_labels_left_out_of_the_forward_pass(task):
     assert fake_data.label_names("bert", task) == LABELS[task]
 
 
-@pytest.mark.parametrize(("task", "name"), [("next_sentence", "labels"), ("masked_lm_and_next_sentence", "next_sentence_label")])
+@pytest.mark.parametrize(
+    ("task", "name"), [("next_sentence", "labels"), ("masked_lm_and_next_sentence", "next_sentence_label")]
+)
 def test_both_orders_and_an_ignored_one_occur(task, name):
     batch = fake_data.make_batch("bert", task, CONFIG, seed=3)
     order = batch[name]

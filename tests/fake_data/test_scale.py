@@ -15,7 +15,11 @@ MODELS = {
     "electra": importlib.import_module("models_torch.electra"),
     "funnel": importlib.import_module("models_torch.funnel"),
 }
-CONFIGS = {"bert": MODELS["bert"].BertConfig, "electra": MODELS["electra"].ElectraConfig, "funnel": MODELS["funnel"].FunnelConfig}
+CONFIGS = {
+    "bert": MODELS["bert"].BertConfig,
+    "electra": MODELS["electra"].ElectraConfig,
+    "funnel": MODELS["funnel"].FunnelConfig,
+}
 TASKS = [(model, task) for model, module in MODELS.items() for task in module.TASKS]
 WITH_LOGITS = [(model, task) for model, task in TASKS if task not in ("backbone", "encoder")]
 FULL = [("bert", "masked_lm"), ("electra", "masked_lm"), ("funnel", "masked_lm")]  # every layer, the decoder's too
