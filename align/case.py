@@ -147,10 +147,11 @@ def _stored(checkpoint: convert.Checkpoint, case: Case, description: Mapping[str
     try:
         rules = convert.table(case.model, checkpoint.layout, "torch", checkpoint.options(case.model))
         plan = rules.plan(checkpoint.shapes)
-        convert.check_state(plan.target_shapes, shapes, str(checkpoint.weights.parent))
+        where = str(checkpoint.weights.parent)
+        convert.check_state(plan.target_shapes, shapes, where, convert.spare(case.model))
         checkpoint.check_finite()
         for name, value in plan.convert(lambda name: checkpoint.read(name, dtype="float32")):
-            if name not in description["tied"]:
+            if name in shapes and name not in description["tied"]:
                 yield name, value
     except convert.ConvertError as error:
         raise _refused(error) from error

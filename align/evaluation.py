@@ -50,6 +50,8 @@ def label(
             part |= _questions(batch, returned, share, stream, own)
         elif not own:
             part["labels"] = _LABELS.get(task, _classes)(batch, returned, share, stream)
+            if "next_sentence_label" in batch:
+                part["next_sentence_label"] = _order(batch, returned, share, stream)
         labelled.append(part)
     return labelled
 
@@ -89,6 +91,15 @@ def _sampled(batch: Arrays, outputs: Arrays, share: float, stream: Stream) -> np
     return _classes(batch, {"logits": outputs["generator_logits"]}, share, stream)
 
 
+def _predicted(batch: Arrays, outputs: Arrays, share: float, stream: Stream) -> np.ndarray:
+    return _classes(batch, {"logits": outputs["prediction_logits"]}, share, stream)
+
+
+def _order(batch: Arrays, outputs: Arrays, share: float, stream: Stream) -> np.ndarray:
+    labels, logits = batch["next_sentence_label"], outputs["seq_relationship_logits"]
+    return _classes({"labels": labels}, {"logits": logits}, share, stream)
+
+
 def _replaced(batch: Arrays, outputs: Arrays, share: float, stream: Stream) -> np.ndarray:
     labels = batch["labels"]
     counted = (labels != IGNORED) & (batch["attention_mask"] == 1)
@@ -108,6 +119,7 @@ _LABELS: Mapping[str, Callable[[Arrays, Arrays, float, Stream], np.ndarray]] = {
     "sequence_classification": _example,
     "replaced_token": _replaced,
     "pretraining": _sampled,
+    "masked_lm_and_next_sentence": _predicted,
 }
 
 

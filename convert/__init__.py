@@ -14,7 +14,7 @@ import numpy as np
 
 from convert.checkpoint import Checkpoint, open_checkpoint
 from convert.errors import CheckpointError, ConvertError, MappingError
-from convert.layouts import LAYOUTS, names, table
+from convert.layouts import LAYOUTS, names, spare, table
 from convert.live import load, save
 from convert.ops import Alias, Drop, Keep, Linear, Reshape
 from convert.plan import Plan, Step, Table, check_state
@@ -41,6 +41,7 @@ __all__ = [
     "names",
     "open_checkpoint",
     "save",
+    "spare",
     "table",
 ]
 

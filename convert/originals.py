@@ -23,13 +23,15 @@ class Original:
 
     `mark` is a tensor that each of them holds. `parts` maps what a checkpoint may be taken for to the model's class.
     `derive` makes config.json in our words from the shapes, the content of the authors' own configuration file `config`
-    (empty where they have none) and the part wanted; it raises ConvertError where that cannot be.
+    (empty where they have none) and the part wanted; it raises ConvertError where that cannot be. Unless `needs_config`
+    the shapes alone will do, and the file may be missing.
     """
 
     mark: str
     derive: Callable[[Shapes, Config, str | None], dict[str, Any]]
     config: str | None = None
     parts: Mapping[str, str] = field(default_factory=dict)
+    needs_config: bool = True
 
 
 def derived_config(folder: Path, shapes: Shapes, part: str | None, models: list[str]) -> dict[str, Any]:
@@ -38,8 +40,10 @@ def derived_config(folder: Path, shapes: Shapes, part: str | None, models: list[
     if original is None:
         raise CheckpointError(f"{folder}: has no config.json, and its tensors do not tell the configuration; add one")
     _check_part(folder, original, part)
-    file = original.config and folder / original.config
+    file = folder / original.config if original.config else None
     if file and not file.is_file():
+        file = None
+    if file is None and original.config and original.needs_config:
         raise CheckpointError(f"{folder}: has neither config.json nor the authors' {original.config}; add one of them")
     try:
         return original.derive(shapes, json_object(file) if file else {}, part)

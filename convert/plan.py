@@ -11,7 +11,7 @@ import numpy as np
 from convert.arrays import contiguous, same_bits
 from convert.errors import MappingError, nearest
 from convert.ops import Alias, Drop, Shape
-from convert.rules import Rule, Rules, inverse
+from convert.rules import Rule, Rules, current, inverse
 
 HINTS = 20  # so many offenders at most get a nearest name: to look for one is slow
 
@@ -87,7 +87,7 @@ class Table:
 
     def inverse(self) -> "Table":
         """The table of the way back."""
-        return Table(self.model, self.target, self.source, inverse(self.rules))
+        return Table(self.model, self.target, self.source, inverse(current(self.rules)))
 
     def plan(self, shapes: Mapping[str, Shape]) -> Plan:
         """Prove that tensors of these names and shapes convert: each is taken by one rule, each target filled once.
@@ -153,14 +153,18 @@ class Table:
         )
 
 
-def check_state(shapes: Mapping[str, Shape], expected: Mapping[str, Shape], where: str) -> None:
+def check_state(
+    shapes: Mapping[str, Shape], expected: Mapping[str, Shape], where: str, spare: tuple[str, ...] = ()
+) -> None:
     """Raise MappingError unless `shapes` has exactly the names of `expected`, each with its shape.
+
+    Names that begin as one of `spare` may be there beyond those of `expected`.
 
     The strict half that a plan cannot know: a plan maps what a checkpoint has, `expected` is what a model needs.
     `where` opens the message. All missing, unexpected and misshapen names are listed.
     """
     missing = [name for name in expected if name not in shapes]
-    unexpected = [name for name in shapes if name not in expected]
+    unexpected = [name for name in shapes if name not in expected and not name.startswith(spare)]
     hints = len(unexpected) <= HINTS
     problems = [f"missing: {name} {tuple(expected[name])}" for name in missing]
     problems += [f"unexpected: {name}{nearest(name, missing or expected) if hints else ''}" for name in unexpected]

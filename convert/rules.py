@@ -24,7 +24,7 @@ class Rule:
     `only` names the architectures (config.json's "architectures") whose files hold this name, where one name of the
     target stands for several of ours. A missing side (None) means that the layout does not have the tensor under a
     name. Where the target counts in another way, `numbers` has all pairs of the source's numbers and the target's, or
-    makes them for a configuration.
+    makes them for a configuration. A `legacy` rule holds a name that the target once had: it is read, never written.
     """
 
     source: str | None
@@ -32,6 +32,7 @@ class Rule:
     op: Keep = field(default_factory=Keep)
     only: tuple[str, ...] = ()
     numbers: Callable[[Config], Pairs] | Pairs | None = None
+    legacy: bool = False
 
     def __str__(self) -> str:
         return f"{type(self.op).__name__}({self.source} → {self.target})"
@@ -83,6 +84,16 @@ def own_names(rules: Rules) -> Rules:
 def identity(rules: Rules) -> Rules:
     """The hub's names and the hub's tensors: what transformers' layout is to ours."""
     return tuple(replace(rule, op=Keep()) if rule.op == Linear() else rule for rule in own_names(rules))
+
+
+def formerly(rules: Rules, names: Mapping[str, str]) -> Rules:
+    """Those of the rules whose target ends in one of `names`, with the ending that it once had instead."""
+    return tuple(
+        replace(rule, target=rule.target.removesuffix(now) + before, legacy=True)
+        for rule in rules
+        for now, before in names.items()
+        if rule.target and rule.target.endswith(now)
+    )
 
 
 # The words of TensorFlow's layouts.
@@ -140,9 +151,14 @@ def _untied(op: Keep, config: Config) -> bool:
     return isinstance(op, Alias) and op.option is not None and config.get(op.option) is False
 
 
+def current(rules: Rules) -> Rules:
+    """The rules without names of the past: those to write by."""
+    return tuple(rule for rule in rules if not rule.legacy)
+
+
 def inverse(rules: Rules) -> Rules:
     """The table read from right to left."""
-    names = {rule.source: rule.target for rule in rules}
+    names = {rule.source: rule.target for rule in current(rules)}
 
     def turned(op: Keep) -> Keep:
         if not isinstance(op, Alias):
@@ -180,7 +196,8 @@ def _joined(first: Rule, second: Rule) -> Rule:
     if here is not None and there is not None:
         onward = dict(there)
         numbers = tuple((ours, onward[hub]) for ours, hub in here if hub in onward)
-    return Rule(first.source, second.target, then(first.op, second.op), first.only or second.only, numbers)
+    only, op = first.only or second.only, then(first.op, second.op)
+    return Rule(first.source, second.target, op, only, numbers, legacy=first.legacy)
 
 
 def numbered(rules: Rules) -> Rules:

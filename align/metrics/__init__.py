@@ -52,6 +52,11 @@ TASKS: Mapping[str, Callable[[Config], dict[str, Metric]]] = {
     "masked_lm": lambda _: {"words": WordMetric()},
     "replaced_token": lambda _: {"replaced": ReplacedTokenMetric()},
     "pretraining": lambda _: {"words": WordMetric("generator_logits"), "replaced": ReplacedTokenMetric(sampled=True)},
+    "next_sentence": lambda _: {"sentences": ClassMetric(2)},
+    "masked_lm_and_next_sentence": lambda _: {
+        "words": WordMetric("prediction_logits"),
+        "sentences": ClassMetric(2, "seq_relationship_logits", "next_sentence_label"),
+    },
 }
 
 

@@ -9,22 +9,23 @@ from align.metrics.metric import IGNORED, Arrays, Metric, first_largest, lead
 class ClassMetric(Metric):
     """One class for each label that is not −100: of an example, a choice or a token.
 
-    Logits (…, C) and labels (…). Of equal logits the first class is predicted.
+    Logits (…, C) and labels (…), under the names `logits` and `labels`. Of equal logits the first class is predicted.
     """
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, logits: str = "logits", labels: str = "labels") -> None:
         super().__init__()
-        self._classes = classes
+        self._classes, self._logits, self._labels = classes, logits, labels
 
     def examples(self, outputs: Arrays, batch: Arrays) -> dict[str, np.ndarray]:
-        kept = batch["labels"] != IGNORED
-        return {"prediction": first_largest(outputs["logits"])[kept], "label": batch["labels"][kept]}
+        labels = batch[self._labels]
+        kept = labels != IGNORED
+        return {"prediction": first_largest(outputs[self._logits])[kept], "label": labels[kept]}
 
     def scores(self, examples: Arrays) -> dict[str, float]:
         return class_scores(examples["label"], examples["prediction"], binary=self._classes == 2)
 
     def margins(self, outputs: Arrays, batch: Arrays) -> np.ndarray:
-        return lead(outputs["logits"])[batch["labels"] != IGNORED]
+        return lead(outputs[self._logits])[batch[self._labels] != IGNORED]
 
 
 class ChoiceMetric(ClassMetric):

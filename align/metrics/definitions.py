@@ -30,11 +30,11 @@ def _argmax(values: Any) -> int:
     return best
 
 
-def _predicted(run: Run) -> Iterator[tuple[int, int]]:
+def _predicted(run: Run, logits: str = "logits", labels: str = "labels") -> Iterator[tuple[int, int]]:
     """(label, predicted class) of everything that has a label."""
     for outputs, batch in run:
-        logits = outputs["logits"].reshape(-1, outputs["logits"].shape[-1])
-        for label, row in zip(batch["labels"].reshape(-1).tolist(), logits.tolist(), strict=True):
+        rows = outputs[logits].reshape(-1, outputs[logits].shape[-1])
+        for label, row in zip(batch[labels].reshape(-1).tolist(), rows.tolist(), strict=True):
             if label != IGNORED:
                 yield label, _argmax(row)
 
@@ -53,7 +53,17 @@ def _choices(run: Run, config: Config) -> Scores:
 
 
 def _classes(run: Run, config: Config) -> Scores:
-    pairs = list(_predicted(run))
+    return _of_classes(list(_predicted(run)), config.get("num_labels", 2))
+
+
+def _sentences(run: Run, config: Config) -> Scores:
+    """Whether one text follows another, alone or learned together with masked words."""
+    together = "seq_relationship_logits" in run[0][0]
+    names = ("seq_relationship_logits", "next_sentence_label") if together else ("logits", "labels")
+    return _of_classes(list(_predicted(run, *names)), 2)
+
+
+def _of_classes(pairs: Sequence[tuple[int, int]], classes: int) -> Scores:
     occurring = sorted({c for pair in pairs for c in pair})
     rates = [_rates(pairs, c) for c in occurring]
     mean = [math.fsum(column) / len(rates) for column in zip(*rates, strict=True)]
@@ -65,7 +75,7 @@ def _classes(run: Run, config: Config) -> Scores:
         "f1_of_means": _harmonic(mean[0], mean[1]),
         "matthews": _matthews(pairs, occurring),
     }
-    return scores | ({"f1": _rates(pairs, 1)[2]} if config.get("num_labels", 2) == 2 else {})
+    return scores | ({"f1": _rates(pairs, 1)[2]} if classes == 2 else {})
 
 
 def _rates(pairs: Sequence[tuple[int, int]], positive: int) -> tuple[float, float, float]:
@@ -114,7 +124,8 @@ def _ranks(values: Sequence[float]) -> list[float]:
 def _words(run: Run, config: Config) -> Scores:
     losses, right = [], 0
     for outputs, batch in run:
-        logits = outputs["generator_logits"] if "generator_logits" in outputs else outputs["logits"]
+        name = next(name for name in ("generator_logits", "prediction_logits", "logits") if name in outputs)
+        logits = outputs[name]
         for label, row in zip(batch["labels"].reshape(-1), logits.reshape(-1, logits.shape[-1]), strict=True):
             if label != IGNORED:
                 values = [float(x) for x in row]
@@ -224,6 +235,7 @@ _DEFINITIONS: Mapping[str, Callable[[Run, Config], Scores]] = {
     "classes": _classes,
     "tokens": _classes,
     "choices": _choices,
+    "sentences": _sentences,
     "numbers": _numbers,
     "words": _words,
     "replaced": _replaced,

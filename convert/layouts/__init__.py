@@ -1,5 +1,7 @@
 """One file per architecture, found by its stem: `LAYOUTS` maps a layout's name to its rules from our torch layout.
 
+`SPARE`, where it stands, names the modules that published checkpoints hold whatever model their config.json names.
+
 The torch layout itself, the hub, needs no rules of its own: it is read off the rules to our Paddle layout.
 """
 
@@ -10,7 +12,7 @@ from typing import Any
 
 from convert.errors import ConvertError, nearest
 from convert.plan import Table
-from convert.rules import Rules, active, compose, identity, inverse, numbered
+from convert.rules import Rules, active, compose, current, identity, inverse, numbered
 
 LAYOUTS = ("torch", "paddle", "transformers", "paddlenlp", "tf", "bert4keras")  # what --from and --to accept
 
@@ -42,6 +44,11 @@ def layouts(model: str) -> tuple[str, ...]:
     return ("torch", *_declared(model))
 
 
+def spare(model: str) -> tuple[str, ...]:
+    """How names begin that a checkpoint may hold beyond the model that its config.json names, in our layouts."""
+    return getattr(import_module(f"{__name__}.{model}"), "SPARE", ())
+
+
 def _declared(model: str) -> Mapping[str, Rules]:
     return import_module(f"{__name__}.{model}").LAYOUTS
 
@@ -53,5 +60,5 @@ def table(model: str, source: str, target: str, config: Mapping[str, Any] | None
     to, its "tie_word_embeddings" whether a decoder is tied. Raises ConvertError for an unknown model or layout.
     """
     there = active(rules(model, source), config or {})
-    onward = active(rules(model, target), config or {})
+    onward = current(active(rules(model, target), config or {}))
     return Table(model, source, target, numbered(compose(inverse(there), onward)))

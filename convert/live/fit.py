@@ -26,20 +26,25 @@ class Fit:
         return "; ".join(filter(None, (new, unused)))
 
 
-def fit(found: Shapes, needed: Shapes, where: str, strict: bool = True) -> Fit:
+def fit(found: Shapes, needed: Shapes, where: str, strict: bool = True, spare: tuple[str, ...] = ()) -> Fit:
     """Fit the tensors `found` in a checkpoint, in the layout of the model, to those that the model `needed`.
 
-    Unless `strict`, a top-level module may be missing or unused as a whole, and `found` may be the backbone of the
-    model or have the model as its backbone. Raises MappingError with all names that do not fit; it opens with `where`.
+    What begins as one of `spare` may be in the checkpoint beyond what is needed. Unless `strict`, a top-level or spare
+    module may be missing or unused as a whole, and `found` may be the backbone of the model or have the model as its
+    backbone. Raises MappingError with all names that do not fit; it opens with `where`.
     """
     if strict:
-        check_state(found, needed, where)
+        check_state(found, needed, where, spare)
         return Fit({name: name for name in needed})
+
+    def module(name: str) -> str:
+        return next((part.rstrip(".") for part in spare if name.startswith(part)), _top(name))
+
     moved = _aligned(found, needed)
-    new = tuple(sorted(_tops(needed) - _tops(moved)))
-    unused = tuple(sorted(_tops(moved) - _tops(needed)))
-    wanted = {name: shape for name, shape in needed.items() if _top(name) not in new}
-    given = {name: found[old] for name, old in moved.items() if _top(name) not in unused}
+    has, wants = set(map(module, moved)), set(map(module, needed))
+    new, unused = tuple(sorted(wants - has)), tuple(sorted(has - wants))
+    wanted = {name: shape for name, shape in needed.items() if module(name) not in new}
+    given = {name: found[old] for name, old in moved.items() if module(name) not in unused}
     if not wanted:
         raise MappingError(where, [f"the model has {', '.join(new)}, the checkpoint {', '.join(unused)}"])
     check_state(given, wanted, where)

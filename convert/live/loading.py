@@ -11,7 +11,7 @@ import numpy as np
 from convert.arrays import first_nonfinite
 from convert.checkpoint import Checkpoint, open_checkpoint
 from convert.errors import CheckpointError, ConvertError
-from convert.layouts import table
+from convert.layouts import spare, table
 from convert.live.fit import fit
 from convert.live.framework import Framework, architecture_of, config_class, framework_of
 from convert.plan import Plan
@@ -37,9 +37,10 @@ def load(
     `config` overrides single options. Tensors are converted and filled in one at a time. They keep the dtype of the
     file, or are rounded to `dtype`.
 
-    Names and shapes must be exactly the model's. With `strict=False`, as fine-tuning needs it, whole top-level modules
-    may be missing (a new head keeps its initial values) or left out (the head of before), and the backbone may stand
-    alone on either side; a UserWarning names them.
+    Names and shapes must be exactly the model's; the checkpoint may also hold what published ones hold for all models
+    of an architecture (BERT's pooler and heads of pre-training). With `strict=False`, as fine-tuning needs it, whole
+    top-level modules may be missing (a new head keeps its initial values) or left out (the head of before), and the
+    backbone may stand alone on either side; a UserWarning names them.
 
     Raises MappingError with all names that do not fit, ConvertError for whatever else is wrong.
     """
@@ -56,7 +57,7 @@ def load(
     framework.cast(model, held)
     tensors = dict(framework.parameters(model))
     needed = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    places = fit(plan.target_shapes, needed, f"{directory}", strict)
+    places = fit(plan.target_shapes, needed, f"{directory}", strict, spare(architecture))
     if places.loose:
         warnings.warn(f"{directory}: {places.loose}", stacklevel=2)
     _fill(framework, {found: tensors[own] for own, found in places.names.items()}, source, plan, held)

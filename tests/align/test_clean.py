@@ -20,7 +20,11 @@ CASES = [
 ]
 
 # As deep as the largest published checkpoints, with weights of trained scale: errors grow from layer to layer.
-DEEP = {"electra": {"num_hidden_layers": 24}, "funnel": {"block_sizes": [10, 10, 10], "block_repeats": [1, 1, 1]}}
+DEEP = {
+    "bert": {"num_hidden_layers": 24},
+    "electra": {"num_hidden_layers": 24},
+    "funnel": {"block_sizes": [10, 10, 10], "block_repeats": [1, 1, 1]},
+}
 
 # The other ways to compute each architecture.
 OPTIONS = [

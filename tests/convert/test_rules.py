@@ -17,6 +17,10 @@ LAYOUTS = {model: convert.layouts.layouts(model) for model in MODELS}
 PAIRS = [(model, *pair) for model in MODELS for pair in itertools.product(LAYOUTS[model], repeat=2)]
 LACKING = {  # layouts that do not have every head of ours: which they have, or which they have not
     ("electra", "transformers"): {name for _, name in heads("electra")} - {"ElectraForJointPreTraining"},
+    ("bert", "tf"): {
+        *("BertModel", "BertForPreTraining", "BertForMaskedLM", "BertForNextSentencePrediction"),
+        *("BertForSequenceClassification", "BertForQuestionAnswering"),
+    },
     ("electra", "tf"): {"ElectraModel", "ElectraForPreTraining", "ElectraForMaskedLM", "ElectraForJointPreTraining"},
     ("funnel", "tf"): {"FunnelModel", "FunnelBaseModel"},
 }
@@ -81,7 +85,7 @@ def test_each_head_s_rules_are_a_bijection_of_patterns(model, source, target):
 
 def plain_rules(rules, head):
     """The rules that make one tensor of one, as far as they hold for an architecture."""
-    found = [rule for rule in rules.rules if not isinstance(rule.op, Alias | Drop)]
+    found = [rule for rule in rules.rules if not isinstance(rule.op, Alias | Drop) and not rule.legacy]
     return [rule for rule in found if not rule.only or head in rule.only]
 
 
@@ -260,7 +264,7 @@ def test_check_state_lists_missing_unexpected_and_misshapen():
 
 def test_unknown_names_suggest_the_nearest():
     with pytest.raises(
-        convert.ConvertError, match=r"unknown model 'funel' \(did you mean 'funnel'\?\); known: electra, "
+        convert.ConvertError, match=r"unknown model 'funel' \(did you mean 'funnel'\?\); known: .*electra, "
     ):
         table("funel", "torch", "paddle")
     with pytest.raises(convert.ConvertError, match=r"unknown layout 'paddel' \(did you mean 'paddle'\?\)"):

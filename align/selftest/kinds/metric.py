@@ -23,6 +23,8 @@ _FIRST = {
     "masked_lm": "words.accuracy",
     "replaced_token": "replaced.accuracy",
     "pretraining": "words.accuracy",
+    "masked_lm_and_next_sentence": "words.accuracy",
+    "next_sentence": "sentences.accuracy",
     "question_answering": "answers.exact",
 }
 _UPPER_CASE = {ord("A") + i: chr(0x100 + 2 * i + 1) for i in range(26)}  # lower-case letters that nothing else uses
