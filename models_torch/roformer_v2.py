@@ -246,7 +246,7 @@ class RoFormerV2Config:
 
     @classmethod
     def from_dict(cls, raw: Mapping[str, Any]) -> RoFormerV2Config:
-        """Read the contents of a `config.json`, of the public port's too, which calls its models roformer.
+        """Read the contents of a `config.json`, PaddleNLP's and the public port's too, whose model_type is another.
 
         Raises ValueError("unsupported: {…}") for unknown keys and for values that ask for another function.
         """
@@ -254,8 +254,8 @@ class RoFormerV2Config:
         options = {key: value for key, value in raw.items() if key in names}
         others = {key: value for key, value in raw.items() if key not in names | _HARMLESS}
         fixed = _FIXED | {"embedding_size": options.get("hidden_size", cls.hidden_size)}
-        if raw.get("norm_type") == "rms_norm":
-            fixed["model_type"] = raw.get("model_type")
+        if raw.get("model_type") == "roformerv2" or raw.get("norm_type") == "rms_norm":  # PaddleNLP's, the port's
+            fixed["model_type"] = raw["model_type"]
         _refuse({key: value for key, value in others.items() if key not in fixed or value != fixed[key]})
         labels = {"num_labels": len(raw["id2label"])} if raw.get("id2label") else {}
         return cls(**labels | options)

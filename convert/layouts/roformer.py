@@ -104,6 +104,59 @@ TF: Rules = (
     *training_state(),
 )
 
+
+def for_paddlenlp(config: Config) -> dict[str, Any]:
+    """What activation PaddleNLP's pooler has to have to be transformers' dense layer.
+
+    Elsewhere nothing has to be said: a pooler that transformers' models lack is made anew, and is not used.
+    """
+    plain = {key: value for key, value in config.items() if key != "pool_act"}
+    if config.get("pool_act") is not None:
+        return dict(config)
+    if _is(config, SEQUENCE):
+        return plain | {"pool_act": config.get("hidden_act", "gelu")}
+    if _is(config, CHOICE):
+        read, dense = config.get("summary_type", "last"), config.get("summary_use_proj", False)
+        if read != "first" or not dense:
+            raise ConvertError(
+                f'PaddleNLP\'s {CHOICE} reads the first token through a dense layer, this one has "summary_type": '
+                f'"{read}", "summary_use_proj": {dense}; there is no such model in PaddleNLP'
+            )
+        return plain | {"pool_act": config.get("summary_activation") or "linear"}
+    return plain
+
+
+def for_transformers(config: Config) -> dict[str, Any]:
+    """What a head that PaddleNLP's pooler belongs to is called in transformers, where it has one like it."""
+    pool_act, act = config.get("pool_act"), config.get("hidden_act", "gelu")
+    plain = {key: value for key, value in config.items() if key != "pool_act"}
+    if pool_act is None:
+        return dict(config)
+    if _is(config, SEQUENCE):
+        if pool_act != act:
+            raise ConvertError(
+                f"transformers' {SEQUENCE} has the encoder's activation, {act}, behind its dense layer, "
+                f'this one has "pool_act": "{pool_act}"; there is no such model in transformers'
+            )
+        return plain
+    if _is(config, CHOICE):
+        dropout = config.get("classifier_dropout")
+        return plain | {
+            "summary_type": "first",
+            "summary_use_proj": True,
+            "summary_activation": None if pool_act == "linear" else pool_act,
+            "summary_last_dropout": config.get("hidden_dropout_prob", 0.1) if dropout is None else dropout,
+        }
+    return dict(config)
+
+
+def _is(config: Config, architecture: str) -> bool:
+    return architecture in (config.get("architectures") or ())
+
+
+SPELLING = {"paddlenlp": for_paddlenlp, "transformers": for_transformers}
+DEFAULTS = {"paddlenlp": {"vocab_size": (50000, 30522), "embedding_size": (None, 768), "pool_act": (None, "tanh")}}
+
 TABLE = "sines and cosines of the positions, which are computed"
 
 LAYOUTS: dict[str, Rules] = {
@@ -116,3 +169,42 @@ LAYOUTS: dict[str, Rules] = {
     ),
     "tf": TF,
 }
+
+
+PARTS = {"masked_lm": MLM, "backbone": BARE}
+
+
+def derive(shapes: Mapping[str, tuple[int, ...]], original: Config, part: str | None) -> dict[str, Any]:
+    """config.json of one of the authors' checkpoints, from the shapes of its tensors.
+
+    What these do not tell is as published (ZhuiyiTechnology/roformer): heads of 64, GELU, dropout 0.1. Those with a
+    pooler are RoFormer-Sim's, whose pooler has no activation.
+    """
+    words, embedding = shapes["bert/embeddings/word_embeddings"]
+    hidden, inner = shapes["bert/encoder/layer_0/intermediate/dense/kernel"]
+    held = "cls/predictions/transform/dense/kernel" in shapes
+    if part == "masked_lm" and not held:
+        raise ConvertError("holds no head that predicts words; --part backbone takes what there is")
+    return {
+        "model_type": "roformer",
+        "architectures": [PARTS[part] if part else MLM if held else BARE],
+        "vocab_size": words,
+        "embedding_size": embedding,
+        "hidden_size": hidden,
+        "num_hidden_layers": count(shapes, "bert/encoder/layer_{}/intermediate/dense/kernel"),
+        "num_attention_heads": max(1, hidden // 64),
+        "intermediate_size": inner,
+        "hidden_act": "gelu",
+        "hidden_dropout_prob": 0.1,
+        "attention_probs_dropout_prob": 0.1,
+        "max_position_embeddings": 1536,
+        "type_vocab_size": shapes["bert/embeddings/token_type_embeddings"][0],
+        "initializer_range": 0.02,
+        "layer_norm_eps": 1e-12,
+        "pad_token_id": 0,
+        "rotary_value": False,
+        **({"pool_act": "linear"} if "bert/pooler/dense/kernel" in shapes else {}),
+    }
+
+
+ORIGINAL = Original("bert/embeddings/LayerNorm/gamma", derive, parts=PARTS)
