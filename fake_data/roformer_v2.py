@@ -1,4 +1,4 @@
-"""RoFormerV2: positions only turn queries and keys, so no bound on the length; no bias unless the configuration says so.
+"""RoFormerV2: positions only turn queries and keys, so no bound on the length; no bias unless an option says so.
 
 Its norms have no parameters, and the word embedding is the whole head of the language model. Sublayers have gains below
 1: with larger ones all tokens of a sequence become the same vector within a dozen layers.

@@ -301,7 +301,7 @@ _HARMLESS = frozenset({  # keys that leave the function alone: book-keeping, out
     "do_sample", "early_stopping", "encoder_no_repeat_ngram_size", "exponential_decay_length_penalty", "length_penalty",
     "max_length", "min_length", "no_repeat_ngram_size", "num_beam_groups", "num_beams", "num_return_sequences",
     "output_scores", "remove_invalid_values", "repetition_penalty", "return_dict_in_generate", "suppress_tokens",
-    "top_k", "top_p", "typical_p", "pooler_activation", "pooler_fc_size", "pooler_num_attention_heads",
+    "temperature", "top_k", "top_p", "typical_p", "pooler_activation", "pooler_fc_size", "pooler_num_attention_heads",
     "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type", "initializer_range", "act_dropout",
 })
 

@@ -20,7 +20,12 @@ CASES = [
 ]
 
 # As deep as the largest published checkpoints, with weights of trained scale: errors grow from layer to layer.
-DEEP = {"electra": {"num_hidden_layers": 24}, "funnel": {"block_sizes": [10, 10, 10], "block_repeats": [1, 1, 1]}}
+DEEP = {
+    "electra": {"num_hidden_layers": 24},
+    "funnel": {"block_sizes": [10, 10, 10], "block_repeats": [1, 1, 1]},
+    "roformer": {"num_hidden_layers": 24},
+    "roformer_v2": {"num_hidden_layers": 24},
+}
 
 # The other ways to compute each architecture.
 OPTIONS = [
@@ -32,6 +37,9 @@ OPTIONS = [
     ("funnel", {"mask_pooling": "pad"}),
     ("electra", {"hidden_act": "gelu_new"}),
     ("electra", {"embedding_size": 40}),
+    ("roformer", {"rotary_value": True}),
+    ("roformer", {"pool_act": "tanh"}),
+    ("roformer_v2", {"rotary_value": True, "use_bias": True}),
 ]
 
 

@@ -19,6 +19,8 @@ LACKING = {  # layouts that do not have every head of ours: which they have, or 
     ("electra", "transformers"): {name for _, name in heads("electra")} - {"ElectraForJointPreTraining"},
     ("electra", "tf"): {"ElectraModel", "ElectraForPreTraining", "ElectraForMaskedLM", "ElectraForJointPreTraining"},
     ("funnel", "tf"): {"FunnelModel", "FunnelBaseModel"},
+    ("roformer", "tf"): {"RoFormerModel", "RoFormerForMaskedLM"},
+    ("roformer_v2", "bert4keras"): {"RoFormerV2Model", "RoFormerV2ForMaskedLM"},
 }
 
 

@@ -13,18 +13,29 @@ torch = pytest.importorskip("torch")
 MODELS = {
     "electra": importlib.import_module("models_torch.electra"),
     "funnel": importlib.import_module("models_torch.funnel"),
+    "roformer": importlib.import_module("models_torch.roformer"),
+    "roformer_v2": importlib.import_module("models_torch.roformer_v2"),
 }
-CONFIGS = {"electra": MODELS["electra"].ElectraConfig, "funnel": MODELS["funnel"].FunnelConfig}
+CONFIGS = {
+    "electra": MODELS["electra"].ElectraConfig,
+    "funnel": MODELS["funnel"].FunnelConfig,
+    "roformer": MODELS["roformer"].RoFormerConfig,
+    "roformer_v2": MODELS["roformer_v2"].RoFormerV2Config,
+}
 TASKS = [(model, task) for model, module in MODELS.items() for task in module.TASKS]
 WITH_LOGITS = [(model, task) for model, task in TASKS if task not in ("backbone", "encoder")]
-FULL = [("electra", "masked_lm"), ("funnel", "masked_lm")]  # every layer, the decoder's too
+FULL = [(model, "masked_lm") for model in MODELS]  # every layer, the decoder's too
 WIDE = {
     "electra": {"embedding_size": 768, "hidden_size": 768, "num_attention_heads": 12, "num_hidden_layers": 2},
     "funnel": {"d_model": 768, "n_head": 12, "d_head": 64, "block_sizes": (1, 1), "block_repeats": (1, 1)},
+    "roformer": {"embedding_size": 768, "hidden_size": 768, "num_attention_heads": 12, "num_hidden_layers": 2},
+    "roformer_v2": {"hidden_size": 768, "num_attention_heads": 12, "num_hidden_layers": 2},
 }
 DEEP = {
     "electra": {"num_hidden_layers": 24},
     "funnel": {"block_sizes": (10, 10, 10), "block_repeats": (1, 1, 1)},
+    "roformer": {"num_hidden_layers": 24},
+    "roformer_v2": {"num_hidden_layers": 24},
 }
 
 
