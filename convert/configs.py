@@ -3,7 +3,8 @@
 What an architecture's classes and options are called elsewhere, its layout file declares: `CLASSES` and `OPTIONS`, for
 each layout a dict from our word to theirs. Where their classes have other defaults than ours, `DEFAULTS` has for each
 layout a dict from our word to the value that ours has, and theirs, where the configuration says nothing; in `IGNORED`
-stand their options that share a word with ours and mean nothing there.
+stand their options that share a word with ours and mean nothing there. What no word says, a function in `SPELLING` puts
+into a configuration in our words before it is renamed; it raises ConvertError where their class is another network.
 """
 
 from collections.abc import Mapping
@@ -28,7 +29,8 @@ def to_ours(model: str, layout: str, config: Config) -> dict[str, Any]:
 def from_ours(model: str, layout: str, config: Config) -> dict[str, Any]:
     """A configuration in our words, in those of `layout`; what both understand stays as it is."""
     silent = {word: ours for word, (ours, _) in _declared(model, "DEFAULTS", layout).items()}
-    return _renamed({**silent, **config}, _declared(model, "OPTIONS", layout), _declared(model, "CLASSES", layout))
+    spelled = _layout_file(model, "SPELLING").get(layout, dict)({**silent, **config})
+    return _renamed(spelled, _declared(model, "OPTIONS", layout), _declared(model, "CLASSES", layout))
 
 
 def _renamed(config: Config, words: Mapping[str, str], classes: Mapping[str, str]) -> dict[str, Any]:
@@ -38,8 +40,12 @@ def _renamed(config: Config, words: Mapping[str, str], classes: Mapping[str, str
     return renamed
 
 
-def _declared(model: str, table: str, layout: str) -> Mapping[str, Any]:
-    return getattr(import_module(f"convert.layouts.{model}"), table, {}).get(layout, {})
+def _declared(model: str, table: str, layout: str) -> Any:
+    return _layout_file(model, table).get(layout, {})
+
+
+def _layout_file(model: str, table: str) -> Mapping[str, Any]:
+    return getattr(import_module(f"convert.layouts.{model}"), table, {})
 
 
 def _inverse(words: Mapping[str, str]) -> dict[str, str]:

@@ -123,8 +123,9 @@ class Job:
 def guess_model(source: Checkpoint) -> str:
     """The architecture that a configuration names in its "model_type"."""
     kind = source.config.get("model_type")
-    name = str(kind).replace("-", "_")
-    if name not in names():
+    written = {name.replace("_", ""): name for name in names()}
+    name = written.get(str(kind).replace("-", "").replace("_", ""))
+    if name is None:
         known = f"of which {', '.join(names())} are known"
         said = f'has model_type "{kind}"' if kind else "has no model_type"
         raise ConvertError(

@@ -24,6 +24,8 @@ DEEP = {
     "bert": {"num_hidden_layers": 24},
     "electra": {"num_hidden_layers": 24},
     "funnel": {"block_sizes": [10, 10, 10], "block_repeats": [1, 1, 1]},
+    "roformer": {"num_hidden_layers": 24},
+    "roformer_v2": {"num_hidden_layers": 24},
 }
 
 # The other ways to compute each architecture.
@@ -36,6 +38,9 @@ OPTIONS = [
     ("funnel", {"mask_pooling": "pad"}),
     ("electra", {"hidden_act": "gelu_new"}),
     ("electra", {"embedding_size": 40}),
+    ("roformer", {"rotary_value": True}),
+    ("roformer", {"pool_act": "tanh"}),
+    ("roformer_v2", {"rotary_value": True, "use_bias": True}),
 ]
 
 

@@ -23,6 +23,8 @@ LACKING = {  # layouts that do not have every head of ours: which they have, or 
     },
     ("electra", "tf"): {"ElectraModel", "ElectraForPreTraining", "ElectraForMaskedLM", "ElectraForJointPreTraining"},
     ("funnel", "tf"): {"FunnelModel", "FunnelBaseModel"},
+    ("roformer", "tf"): {"RoFormerModel", "RoFormerForMaskedLM"},
+    ("roformer_v2", "bert4keras"): {"RoFormerV2Model", "RoFormerV2ForMaskedLM"},
 }
 
 

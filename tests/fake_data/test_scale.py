@@ -7,31 +7,29 @@ import numpy as np
 import pytest
 
 import fake_data
+from align import registry
+from convert.live import config_class
 
 torch = pytest.importorskip("torch")
 
-MODELS = {
-    "bert": importlib.import_module("models_torch.bert"),
-    "electra": importlib.import_module("models_torch.electra"),
-    "funnel": importlib.import_module("models_torch.funnel"),
-}
-CONFIGS = {
-    "bert": MODELS["bert"].BertConfig,
-    "electra": MODELS["electra"].ElectraConfig,
-    "funnel": MODELS["funnel"].FunnelConfig,
-}
+MODELS = {name: importlib.import_module(f"models_torch.{name}") for name in registry.names()}
+CONFIGS = {name: config_class(module) for name, module in MODELS.items()}
 TASKS = [(model, task) for model, module in MODELS.items() for task in module.TASKS]
 WITH_LOGITS = [(model, task) for model, task in TASKS if task not in ("backbone", "encoder")]
-FULL = [("bert", "masked_lm"), ("electra", "masked_lm"), ("funnel", "masked_lm")]  # every layer, the decoder's too
+FULL = [(model, "masked_lm") for model in MODELS]  # every layer, the decoder's too
 WIDE = {
     "bert": {"hidden_size": 768, "num_attention_heads": 12, "num_hidden_layers": 2},
     "electra": {"embedding_size": 768, "hidden_size": 768, "num_attention_heads": 12, "num_hidden_layers": 2},
     "funnel": {"d_model": 768, "n_head": 12, "d_head": 64, "block_sizes": (1, 1), "block_repeats": (1, 1)},
+    "roformer": {"embedding_size": 768, "hidden_size": 768, "num_attention_heads": 12, "num_hidden_layers": 2},
+    "roformer_v2": {"hidden_size": 768, "num_attention_heads": 12, "num_hidden_layers": 2},
 }
 DEEP = {
     "bert": {"num_hidden_layers": 24},
     "electra": {"num_hidden_layers": 24},
     "funnel": {"block_sizes": (10, 10, 10), "block_repeats": (1, 1, 1)},
+    "roformer": {"num_hidden_layers": 24},
+    "roformer_v2": {"num_hidden_layers": 24},
 }
 
 

@@ -42,13 +42,13 @@ def paddlenlp_name(name):
     return name
 
 
-def fill_paddlenlp(torch_module, paddlenlp_model):
+def fill_paddlenlp(torch_module, paddlenlp_model, rename=paddlenlp_name):
     """Set every parameter of the PaddleNLP model from `torch_module`; weights of Linear layers are transposed."""
     import paddle
 
     layers = dict(paddlenlp_model.named_sublayers(include_self=True))
     target = paddlenlp_model.state_dict()
-    source = {paddlenlp_name(name): value.detach().numpy() for name, value in torch_module.state_dict().items()}
+    source = {rename(name): value.detach().numpy() for name, value in torch_module.state_dict().items()}
     source.pop(None, None)
     assert set(source) == set(target), f"names differ: {sorted(set(source) ^ set(target))}"
     for name, parameter in target.items():

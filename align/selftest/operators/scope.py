@@ -96,6 +96,11 @@ def text(node: ast.AST) -> str:
     return source if isinstance(node, (ast.Name, ast.Attribute, ast.Call, ast.Subscript, ast.stmt)) else f"({source})"
 
 
+def is_norm(class_name: str) -> bool:
+    """Whether a class is a norm, of the framework or of the model file."""
+    return class_name.endswith("Norm")
+
+
 def is_call(node: ast.AST, *names: str) -> bool:
     """Whether a node calls a function or a method of one of these names."""
     match node:

@@ -20,4 +20,4 @@ HEADS = [
     ("BertModel", "BertModel"),
 ]
 PADDLENLP_CONFIG = {"num_choices": 2}
-PADDLENLP_UNUSED = ("bert.pooler.dense.weight", "bert.pooler.dense.bias")  # where a head reads every hidden state
+THEIRS = r"bert\.pooler\.dense\.(weight|bias)"  # PaddleNLP has it also where a head reads every hidden state
