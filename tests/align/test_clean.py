@@ -26,6 +26,7 @@ DEEP = {
     "funnel": {"block_sizes": [10, 10, 10], "block_repeats": [1, 1, 1]},
     "roformer": {"num_hidden_layers": 24},
     "roformer_v2": {"num_hidden_layers": 24},
+    "gau_alpha": {"num_hidden_layers": 24},
 }
 
 # The other ways to compute each architecture.
@@ -41,6 +42,10 @@ OPTIONS = [
     ("roformer", {"rotary_value": True}),
     ("roformer", {"pool_act": "tanh"}),
     ("roformer_v2", {"rotary_value": True, "use_bias": True}),
+    ("gau_alpha", {"normalization": "squared_relu"}),
+    ("gau_alpha", {"normalization": "softmax"}),
+    ("gau_alpha", {"rotary_order": "concatenated"}),
+    ("gau_alpha", {"use_bias": True, "attention_scale": False}),
 ]
 
 

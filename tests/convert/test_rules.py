@@ -25,6 +25,8 @@ LACKING = {  # layouts that do not have every head of ours: which they have, or 
     ("funnel", "tf"): {"FunnelModel", "FunnelBaseModel"},
     ("roformer", "tf"): {"RoFormerModel", "RoFormerForMaskedLM"},
     ("roformer_v2", "bert4keras"): {"RoFormerV2Model", "RoFormerV2ForMaskedLM"},
+    ("gau_alpha", "paddlenlp"): {"GAUAlphaModel", "GAUAlphaForMaskedLM"},  # its other heads have no bias
+    ("gau_alpha", "bert4keras"): {"GAUAlphaModel", "GAUAlphaForMaskedLM"},
 }
 
 

@@ -23,6 +23,7 @@ WIDE = {
     "funnel": {"d_model": 768, "n_head": 12, "d_head": 64, "block_sizes": (1, 1), "block_repeats": (1, 1)},
     "roformer": {"embedding_size": 768, "hidden_size": 768, "num_attention_heads": 12, "num_hidden_layers": 2},
     "roformer_v2": {"hidden_size": 768, "num_attention_heads": 12, "num_hidden_layers": 2},
+    "gau_alpha": {"hidden_size": 768, "intermediate_size": 1536, "attention_key_size": 128},
 }
 DEEP = {
     "bert": {"num_hidden_layers": 24},
@@ -30,6 +31,7 @@ DEEP = {
     "funnel": {"block_sizes": (10, 10, 10), "block_repeats": (1, 1, 1)},
     "roformer": {"num_hidden_layers": 24},
     "roformer_v2": {"num_hidden_layers": 24},
+    "gau_alpha": {"num_hidden_layers": 24},
 }
 
 
@@ -75,9 +77,11 @@ def run(network, batch):
 
     def watch(name):
         def hook(module, inputs, output):
-            if name.endswith("softmax"):
+            if name.endswith("softmax") or isinstance(module, torch.nn.Softmax):
                 valid = inputs[1][:, None, None] == 1 if len(inputs) > 1 else inputs[0] > -1e30
                 attentions.append(attention(inputs[0].masked_fill(~valid, 0.0), valid, output))
+            elif name.endswith(".scale"):
+                pass  # a factor, no activation
             elif isinstance(output, torch.Tensor) and output.is_floating_point() and output.ndim:
                 activations[name] = output.std().item(), output.abs().max().item()
 

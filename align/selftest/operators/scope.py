@@ -10,6 +10,8 @@ from align.selftest.source import Unit
 NORMS = ("LayerNorm", "RMSNorm", "GroupNorm")
 ACTIVATIONS = ("GELU", "ReLU", "SiLU", "Tanh", "Sigmoid", "Softplus")
 
+OWN_NORM = "Norm"  # what the name of an architecture's own norm ends in
+
 _SIZES = ("shape", "start", "stop", "step", "ndim")
 
 
@@ -82,6 +84,11 @@ class Scope:
                 return self.unit.site.kinds.get(path, {"class": ""})["class"]
         return ""
 
+    def calls_norm(self, node: ast.AST) -> bool:
+        """Whether a node calls a submodule that normalises: one of the framework's, or of the file's own."""
+        kind = self.child_class(node)
+        return kind in NORMS or (kind.endswith(OWN_NORM) and kind in self.unit.source.classes)
+
     def enters_softmax(self, node: ast.AST) -> bool:
         """Whether a node is part of what a softmax is taken of."""
         return any(is_call(up, "softmax") or "Softmax" in self.child_class(up) for up in self.above(node))
@@ -94,11 +101,6 @@ def text(node: ast.AST) -> str:
     """The source of a node, in brackets where it is compound."""
     source = ast.unparse(node)
     return source if isinstance(node, (ast.Name, ast.Attribute, ast.Call, ast.Subscript, ast.stmt)) else f"({source})"
-
-
-def is_norm(class_name: str) -> bool:
-    """Whether a class is a norm, of the framework or of the model file."""
-    return class_name.endswith("Norm")
 
 
 def is_call(node: ast.AST, *names: str) -> bool:
