@@ -113,6 +113,26 @@ class Linear(Reshape):
 
 
 @dataclass(frozen=True)
+class GroupedLinear(Reshape):
+    """The weight of a Linear, or of one that falls into groups: (groups, in, out) in every layout, and so kept."""
+
+    source: str = "out in"
+    target: str = "in out"
+
+    def shape(self, shape: Shape) -> Shape:
+        return shape if len(shape) == 3 else super().shape(shape)
+
+    def view(self, array: np.ndarray) -> np.ndarray:
+        return array if array.ndim == 3 else super().view(array)
+
+    def matrix(self, shape: Shape) -> tuple[int, int] | None:
+        return None if len(shape) == 3 else super().matrix(shape)
+
+    def inverse(self) -> Keep:
+        return self
+
+
+@dataclass(frozen=True)
 class Alias(Keep):
     """A second name of the tensor `of`, which a file may leave out: it is then due wherever the name `beside` stands.
 
@@ -134,7 +154,9 @@ class Drop(Keep):
 
 
 def then(first: Keep, second: Keep) -> Keep:
-    """`first`, then `second`, as one op. Two transpositions cancel."""
+    """`first`, then `second`, as one op. Two transpositions cancel; what is dropped stays dropped."""
+    if isinstance(second, Drop):
+        return second
     if not (isinstance(first, Reshape) and isinstance(second, Reshape)):
         return second if first == Keep() else first
     here, there = _unified(parse(first.target), parse(second.source))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from convert.errors import ConvertError
-from convert.ops import Alias, Drop, Keep, Linear, then
+from convert.ops import Alias, Drop, GroupedLinear, Keep, Linear, then
 
 Config = Mapping[str, Any]  # what config.json says
 Numbers = tuple[int, ...]
@@ -89,7 +89,8 @@ def own_names(rules: Rules) -> Rules:
 
 def identity(rules: Rules) -> Rules:
     """The hub's names and the hub's tensors: what transformers' layout is to ours."""
-    return tuple(replace(rule, op=Keep()) if rule.op == Linear() else rule for rule in own_names(rules))
+    turned = (Linear, GroupedLinear)
+    return tuple(replace(rule, op=Keep()) if isinstance(rule.op, turned) else rule for rule in own_names(rules))
 
 
 def formerly(rules: Rules, names: Mapping[str, str]) -> Rules:
@@ -224,5 +225,8 @@ def _spelled(rule: Rule) -> Rules:
     if pairs is None:
         return (rule,)
     plain = replace(rule, numbers=None)
-    names = [(str(rule.source).format(*ours), str(rule.target).format(*theirs)) for ours, theirs in pairs]
-    return tuple(replace(plain, source=source, target=target) for source, target in names)
+    return tuple(replace(plain, source=_filled(rule.source, a), target=_filled(rule.target, b)) for a, b in pairs)
+
+
+def _filled(pattern: str | None, numbers: Numbers) -> str | None:
+    return pattern and pattern.format(*numbers)
