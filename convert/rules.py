@@ -82,7 +82,11 @@ def own_names(rules: Rules) -> Rules:
 
 def identity(rules: Rules) -> Rules:
     """The hub's names and the hub's tensors: what transformers' layout is to ours."""
-    return tuple(replace(rule, op=Keep()) if rule.op == Linear() else rule for rule in own_names(rules))
+
+    def upright(op: Keep) -> Keep:
+        return replace(op, op=upright(op.op)) if isinstance(op, Alias) else Keep() if op == Linear() else op
+
+    return tuple(replace(rule, op=upright(rule.op)) for rule in own_names(rules))
 
 
 # The words of TensorFlow's layouts.
@@ -131,13 +135,15 @@ def active(rules: Rules, config: Config) -> Rules:
     """The rules for one configuration: those of its architecture, without the aliases that it unties."""
     chosen = {name for rule in rules for name in rule.only} & set(config.get("architectures") or ())
     ours = [rule for rule in rules if not (rule.only and chosen) or chosen & set(rule.only)]
-    loose = [replace(rule, op=Keep() if _untied(rule.op, config) else rule.op.sized(config)) for rule in ours]
-    held = [rule for rule in loose if rule.op != Keep() or None not in (rule.source, rule.target)]
+    loose = [replace(rule, op=_loosened(rule.op, config).sized(config)) for rule in ours]
+    held = [rule for rule in loose if isinstance(rule.op, (Alias, Drop)) or None not in (rule.source, rule.target)]
     return tuple(replace(rule, numbers=rule.numbers(config)) if callable(rule.numbers) else rule for rule in held)
 
 
-def _untied(op: Keep, config: Config) -> bool:
-    return isinstance(op, Alias) and op.option is not None and config.get(op.option) is False
+def _loosened(op: Keep, config: Config) -> Keep:
+    """The op, or what an alias does to a tensor of its own where the configuration unties it."""
+    untied = isinstance(op, Alias) and op.option is not None and config.get(op.option) is False
+    return op.op if isinstance(op, Alias) and untied else op
 
 
 def inverse(rules: Rules) -> Rules:
@@ -145,9 +151,10 @@ def inverse(rules: Rules) -> Rules:
     names = {rule.source: rule.target for rule in rules}
 
     def turned(op: Keep) -> Keep:
-        if not isinstance(op, Alias):
-            return op.inverse()
-        return replace(op, of=str(names[op.of]), beside=str(names[op.beside]))
+        back = op.inverse()
+        return (
+            replace(back, of=str(names[back.of]), beside=str(names[back.beside])) if isinstance(back, Alias) else back
+        )
 
     def back(rule: Rule) -> Rule:
         pairs = _pairs(rule)
@@ -193,5 +200,12 @@ def _spelled(rule: Rule) -> Rules:
     if pairs is None:
         return (rule,)
     plain = replace(rule, numbers=None)
-    names = [(str(rule.source).format(*ours), str(rule.target).format(*theirs)) for ours, theirs in pairs]
-    return tuple(replace(plain, source=source, target=target) for source, target in names)
+    return tuple(
+        replace(
+            plain,
+            source=str(rule.source).format(*ours),
+            target=str(rule.target).format(*theirs),
+            op=replace(rule.op, beside=rule.op.beside.format(*ours)) if isinstance(rule.op, Alias) else rule.op,
+        )
+        for ours, theirs in pairs
+    )
