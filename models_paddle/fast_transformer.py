@@ -199,6 +199,25 @@ class PreNorm(nn.Layer):
         return self.fn(self.norm(x), *others)
 
 
+class FastTransformerLayer(nn.LayerList):
+    """Attention, then feed-forward, each with its norm and its residual. They go by number, as in the ports."""
+
+    def __init__(self, config: FastTransformerConfig) -> None:
+        super().__init__([PreNorm(config, FastAttention(config)), PreNorm(config, feed_forward(config))])
+
+    def forward(self, x: Tensor, mask: Tensor, tables: Tables | None = None) -> Tensor:
+        attention, feed = self
+        x = attention(x, mask, tables) + x
+        return feed(x) + x
+
+    def share(self, other: FastTransformerLayer) -> None:
+        """Have the projections to the scores of `other` in place of these."""
+        own: Any = self[0].fn
+        shared: Any = other[0].fn
+        own.to_q_attn_logits.weight = shared.to_q_attn_logits.weight
+        own.to_k_attn_logits.weight = shared.to_k_attn_logits.weight
+
+
 def feed_forward(config: FastTransformerConfig) -> nn.Sequential:
     inner = config.ff_mult * config.dim
     return nn.Sequential(linear(config.dim, inner), nn.GELU(), linear(inner, config.dim))
@@ -213,12 +232,10 @@ class FastTransformerModel(nn.Layer):
         self.token_emb = embedding(config.num_tokens, config.dim)
         self.abs_pos_emb = embedding(config.max_seq_len, config.dim) if config.absolute_pos_emb else None
         self.rotary_tables = RotaryTables(config) if config.rotary else None
-        attentions = [FastAttention(config) for _ in range(config.depth)]
-        pairs = [[PreNorm(config, each), PreNorm(config, feed_forward(config))] for each in attentions]
-        self.layers = nn.LayerList([nn.LayerList(pair) for pair in pairs])
-        for attention in attentions[1:]:
-            attention.to_q_attn_logits.weight = attentions[0].to_q_attn_logits.weight
-            attention.to_k_attn_logits.weight = attentions[0].to_k_attn_logits.weight
+        layers = [FastTransformerLayer(config) for _ in range(config.depth)]
+        for layer in layers[1:]:
+            layer.share(layers[0])
+        self.layers = nn.LayerList(layers)
 
     def forward(self, input_ids: Tensor, attention_mask: Ids = None) -> dict[str, Tensor]:
         """Ids and mask are (B, L). Returns "last_hidden_state" (B, L, D)."""
@@ -235,9 +252,8 @@ class FastTransformerModel(nn.Layer):
         tables = None if self.rotary_tables is None else self.rotary_tables(x)
         padding = 1.0 - attention_mask[:, None, :].astype(x.dtype)  # (B, 1, L)
         mask = padding * paddle.finfo(x.dtype).min
-        for attention, feed in self.layers:
-            x = attention(x, mask, tables) + x
-            x = feed(x) + x
+        for layer in self.layers:
+            x = layer(x, mask, tables)
         return x
 
 
