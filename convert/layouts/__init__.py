@@ -1,7 +1,6 @@
 """One file per architecture, found by its stem: `LAYOUTS` maps a layout's name to its rules from our torch layout.
 
-The torch layout itself, the hub, needs no rules of its own: it is read off the rules to our Paddle layout. Only where
-files in it may hold more than our models is it declared too.
+The torch layout itself, the hub, needs no rules of its own: it is read off the rules to our Paddle layout.
 """
 
 from collections.abc import Mapping
@@ -35,12 +34,12 @@ def rules(model: str, layout: str) -> Rules:
     if layout not in layouts(model):
         raise ConvertError(f"{model} has no {layout} layout; it has {', '.join(layouts(model))}")
     declared = _declared(model)
-    return declared[layout] if layout in declared else identity(declared["paddle"])
+    return identity(declared["paddle"]) if layout == "torch" else declared[layout]
 
 
 def layouts(model: str) -> tuple[str, ...]:
     """The layouts that `model` has."""
-    return tuple(dict.fromkeys(("torch", *_declared(model))))
+    return ("torch", *_declared(model))
 
 
 def _declared(model: str) -> Mapping[str, Rules]:

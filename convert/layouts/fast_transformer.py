@@ -53,9 +53,9 @@ RULES: Rules = (
 )
 
 LAYOUTS: dict[str, Rules] = {
-    "torch": (
+    "paddle": RULES,
+    "transformers": (  # transformers has no such model: the ports' own files in PyTorch
         *identity(RULES),
         *drop("*.pos_emb.freqs", "lucidrains' rotary frequencies, which follow from dim_head"),
     ),
-    "paddle": RULES,
 }

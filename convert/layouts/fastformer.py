@@ -1,6 +1,6 @@
 """Fastformer. The authors' code, in PyTorch, has our names."""
 
-from convert.rules import Rules, keep, linear, norm, under
+from convert.rules import Rules, identity, keep, linear, norm, under
 
 LAYER: Rules = (
     *linear("attention.self.query"),
@@ -25,4 +25,5 @@ RULES: Rules = (
     *linear("dense_linear"),
 )
 
-LAYOUTS: dict[str, Rules] = {"paddle": RULES}
+# transformers has no such model: the authors' own files
+LAYOUTS: dict[str, Rules] = {"paddle": RULES, "transformers": identity(RULES)}
