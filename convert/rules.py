@@ -5,6 +5,7 @@ the rules from any layout A to any B as A → torch ∘ torch → B. A name is a
 and, where it is dropped, `*` for any text. `convert.plan` applies the rules to the names of a checkpoint.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -152,9 +153,9 @@ def inverse(rules: Rules) -> Rules:
 
     def turned(op: Keep) -> Keep:
         back = op.inverse()
-        return (
-            replace(back, of=str(names[back.of]), beside=str(names[back.beside])) if isinstance(back, Alias) else back
-        )
+        if not isinstance(back, Alias):
+            return back
+        return replace(back, of=_made_of(back.of, names), beside=_made_of(back.beside, names))
 
     def back(rule: Rule) -> Rule:
         pairs = _pairs(rule)
@@ -162,6 +163,14 @@ def inverse(rules: Rules) -> Rules:
         return replace(rule, source=rule.target, target=rule.source, op=turned(rule.op), numbers=numbers)
 
     return tuple(map(back, rules))
+
+
+def _made_of(name: str, names: Mapping[str | None, str | None]) -> str:
+    """The target of a name by the rules source → target, of which one may have {} where the name has a number."""
+    if name in names:
+        return str(names[name])
+    patterns = ((re.escape(source).replace(r"\{\}", r"(\d+)"), target) for source, target in names.items() if source)
+    return next(str(target).format(*found.groups()) for p, target in patterns if (found := re.fullmatch(p, name)))
 
 
 def _pairs(rule: Rule) -> Pairs | None:
