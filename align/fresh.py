@@ -41,8 +41,9 @@ class Builds:
 
     def values(self, name: str) -> list[np.ndarray]:
         """The parameter in each build; an array of at least one axis."""
-        rule = self.rules.get(name, convert.Keep())
-        return [np.atleast_1d(rule.view(record[self.owner(name)])) for record in self.records]
+        held = self.owner(name)
+        rule = self.rules.get(held, convert.Keep())
+        return [np.atleast_1d(rule.view(record[held])) for record in self.records]
 
     def digest(self, name: str) -> bytes:
         """Equal for equal arrays, in every build."""

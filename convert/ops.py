@@ -6,7 +6,7 @@ Each is a reshape of a transposed matrix, or of nothing: `matrix` says which, so
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -138,12 +138,29 @@ class Alias(Keep):
 
     Without `beside`, where no name tells, it is due in the architectures that the rule is limited to (`Rule.only`).
     Where a file holds both, they must be equal to the last bit. If the configuration sets `option` to false, the two
-    are not tied, and the rule is a plain Keep. The names have no `{}`.
+    are not tied. `op` is what the rule does to the tensor, then as well. In `of` there is no `{}`; in `beside` there is
+    one only where the rule has `numbers`.
     """
 
     of: str
     beside: str | None
     option: str | None = None
+    op: Keep = field(default_factory=Keep)
+
+    def shape(self, shape: Shape) -> Shape:
+        return self.op.shape(shape)
+
+    def view(self, array: np.ndarray) -> np.ndarray:
+        return self.op.view(array)
+
+    def matrix(self, shape: Shape) -> tuple[int, int] | None:
+        return self.op.matrix(shape)
+
+    def inverse(self) -> Keep:
+        return replace(self, op=self.op.inverse())
+
+    def sized(self, config: Mapping[str, Any]) -> Keep:
+        return replace(self, op=self.op.sized(config))
 
 
 @dataclass(frozen=True)
@@ -157,6 +174,10 @@ def then(first: Keep, second: Keep) -> Keep:
     """`first`, then `second`, as one op. Two transpositions cancel; what is dropped stays dropped."""
     if isinstance(second, Drop):
         return second
+    if isinstance(first, Alias):
+        return replace(first, op=then(first.op, second.op if isinstance(second, Alias) else second))
+    if isinstance(second, Alias):
+        return replace(second, op=then(first, second.op))
     if not (isinstance(first, Reshape) and isinstance(second, Reshape)):
         return second if first == Keep() else first
     here, there = _unified(parse(first.target), parse(second.source))

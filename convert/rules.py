@@ -5,6 +5,7 @@ the rules from any layout A to any B as A → torch ∘ torch → B. A name is a
 and, where it is dropped, `*` for any text. `convert.plan` applies the rules to the names of a checkpoint.
 """
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -89,8 +90,13 @@ def own_names(rules: Rules) -> Rules:
 
 def identity(rules: Rules) -> Rules:
     """The hub's names and the hub's tensors: what transformers' layout is to ours."""
-    turned = (Linear, GroupedLinear)
-    return tuple(replace(rule, op=Keep()) if isinstance(rule.op, turned) else rule for rule in own_names(rules))
+
+    def upright(op: Keep) -> Keep:
+        if isinstance(op, Alias):
+            return replace(op, op=upright(op.op))
+        return Keep() if isinstance(op, (Linear, GroupedLinear)) else op
+
+    return tuple(replace(rule, op=upright(rule.op)) for rule in own_names(rules))
 
 
 def formerly(rules: Rules, names: Mapping[str, str]) -> Rules:
@@ -150,8 +156,8 @@ def active(rules: Rules, config: Config) -> Rules:
     chosen = {name for rule in rules for name in rule.only} & set(config.get("architectures") or ())
     ours = [rule for rule in rules if not (rule.only and chosen) or chosen & set(rule.only)]
     ours = [_due(rule) if chosen & set(rule.only) else rule for rule in ours]
-    loose = [replace(rule, op=Keep() if _untied(rule.op, config) else rule.op.sized(config)) for rule in ours]
-    held = [rule for rule in loose if rule.op != Keep() or None not in (rule.source, rule.target)]
+    loose = [replace(rule, op=_loosened(rule.op, config).sized(config)) for rule in ours]
+    held = [rule for rule in loose if isinstance(rule.op, (Alias, Drop)) or None not in (rule.source, rule.target)]
     return tuple(replace(rule, numbers=rule.numbers(config)) if callable(rule.numbers) else rule for rule in held)
 
 
@@ -162,8 +168,10 @@ def _due(rule: Rule) -> Rule:
     return replace(rule, op=replace(rule.op, beside=rule.op.of))
 
 
-def _untied(op: Keep, config: Config) -> bool:
-    return isinstance(op, Alias) and op.option is not None and config.get(op.option) is False
+def _loosened(op: Keep, config: Config) -> Keep:
+    """The op, or what an alias does to a tensor of its own where the configuration unties it."""
+    untied = isinstance(op, Alias) and op.option is not None and config.get(op.option) is False
+    return op.op if isinstance(op, Alias) and untied else op
 
 
 def current(rules: Rules) -> Rules:
@@ -176,9 +184,10 @@ def inverse(rules: Rules) -> Rules:
     names = {rule.source: rule.target for rule in current(rules)}
 
     def turned(op: Keep) -> Keep:
-        if not isinstance(op, Alias):
-            return op.inverse()
-        return replace(op, of=str(names[op.of]), beside=op.beside and names[op.beside])
+        back = op.inverse()
+        if not isinstance(back, Alias):
+            return back
+        return replace(back, of=_made_of(back.of, names), beside=back.beside and _made_of(back.beside, names))
 
     def back(rule: Rule) -> Rule:
         pairs = _pairs(rule)
@@ -186,6 +195,14 @@ def inverse(rules: Rules) -> Rules:
         return replace(rule, source=rule.target, target=rule.source, op=turned(rule.op), numbers=numbers)
 
     return tuple(map(back, rules))
+
+
+def _made_of(name: str, names: Mapping[str | None, str | None]) -> str:
+    """The target of a name by the rules source → target, of which one may have {} where the name has a number."""
+    if name in names:
+        return str(names[name])
+    patterns = ((re.escape(source).replace(r"\{\}", r"(\d+)"), target) for source, target in names.items() if source)
+    return next(str(target).format(*found.groups()) for p, target in patterns if (found := re.fullmatch(p, name)))
 
 
 def _pairs(rule: Rule) -> Pairs | None:
@@ -225,8 +242,13 @@ def _spelled(rule: Rule) -> Rules:
     if pairs is None:
         return (rule,)
     plain = replace(rule, numbers=None)
-    return tuple(replace(plain, source=_filled(rule.source, a), target=_filled(rule.target, b)) for a, b in pairs)
+    return tuple(_filled(plain, ours, theirs) for ours, theirs in pairs)
 
 
-def _filled(pattern: str | None, numbers: Numbers) -> str | None:
-    return pattern and pattern.format(*numbers)
+def _filled(rule: Rule, ours: Numbers, theirs: Numbers) -> Rule:
+    """The rule with these numbers in its names."""
+    op = rule.op
+    if isinstance(op, Alias):
+        op = replace(op, beside=op.beside and op.beside.format(*ours))
+    source, target = rule.source and rule.source.format(*ours), rule.target and rule.target.format(*theirs)
+    return replace(rule, source=source, target=target, op=op)

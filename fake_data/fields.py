@@ -41,16 +41,20 @@ class Field:
 
 @dataclass(frozen=True)
 class Task:
-    """What a task adds to the inputs; `masked`: chosen tokens are replaced by the mask token."""
+    """What a task adds to the inputs; `masked`: chosen tokens are replaced by the mask token; `types`: there are token
+    types.
+    """
 
     fields: tuple[Field, ...] = ()
     masked: bool = False
     axes: tuple[str, ...] = ("batch", "length")
+    types: bool = True
 
     @property
     def inputs(self) -> tuple[Field, ...]:
-        """The three inputs that every task has."""
-        return tuple(Field(name, self.axes, bound, make, hint, label=False) for name, bound, make, hint in _INPUTS)
+        """The inputs that every task has: three, or two where the architecture has no token types."""
+        made = _INPUTS if self.types else _INPUTS[:2]
+        return tuple(Field(name, self.axes, bound, make, hint, label=False) for name, bound, make, hint in made)
 
     @property
     def all_fields(self) -> tuple[Field, ...]:

@@ -2,8 +2,8 @@
 
 import importlib
 import pkgutil
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import fake_data
@@ -37,10 +37,11 @@ class Spec:
     """One architecture.
 
     `special_tokens` are their spellings, pad, cls, sep and mask among them; `special_ids` where they stand in the
-    published vocabularies. `constants` are sizes that the configuration does not hold; `length_limit` names the entry
-    that bounds the length, if the architecture has such a bound. The first `weights` rule that matches a name wins.
-    `not_invariant` names what changes the outputs though it should not ("padding", "tokens under padding", "batch
-    order", "batch of one"), where the architecture itself has it so, with the reason.
+    published vocabularies. `constants` are sizes that the configuration does not hold, `words` what it calls those that
+    it spells otherwise; `length_limit` names the entry that bounds the length, if the architecture has such a bound.
+    `types`: its forward takes token types. The first `weights` rule that matches a name wins. `not_invariant` names
+    what changes the outputs though it should not ("padding", "tokens under padding", "batch order", "batch of one"),
+    where the architecture itself has it so, with the reason; a function says it of a configuration.
     """
 
     tasks: Mapping[str, Task]
@@ -49,16 +50,19 @@ class Spec:
     special_ids: SpecialIds = BERT_IDS
     cls_type: int = 0
     length_limit: str | None = None
+    types: bool = True
+    words: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, int] = field(default_factory=dict)
-    not_invariant: Mapping[str, str] = field(default_factory=dict)
+    not_invariant: Mapping[str, str] | Callable[[Config], Mapping[str, str]] = field(default_factory=dict)
 
     def task(self, name: str, config: Config | None = None) -> Task:
         """The task of this name, as the configuration has it, or a BatchError that names the nearest."""
         if name not in self.tasks:
             raise unknown("task", name, self.tasks)
+        task = self.tasks[name]
         if name == "sequence_classification" and config is not None and _is_regression(config):
-            return regression(config.get("num_labels", 0))
-        return self.tasks[name]
+            task = regression(config.get("num_labels", 0))
+        return task if self.types else replace(task, types=False)
 
     def ids_within(self, vocab_size: int) -> SpecialIds:
         """The published ids if the vocabulary reaches beyond them, else the small ones."""
@@ -72,7 +76,7 @@ class Spec:
         return {name: known[name] if name in known else self._entry(config, name) for name in names}
 
     def _entry(self, config: Config, name: str) -> int:
-        value = self.constants.get(name, config.get(name))
+        value = self.constants.get(name, config.get(self.words.get(name, name)))
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise BatchError(f"config: {name} is {value!r}, expected a positive integer; give the model's full config")
         return value

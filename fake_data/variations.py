@@ -41,9 +41,10 @@ def classes_are_positions(model: str, task: str, config: Config) -> bool:
     return any(field.bound == "length" for field in find_spec(model).task(task, config).all_fields)
 
 
-def variable_by_design(model: str) -> Mapping[str, str]:
+def variable_by_design(model: str, config: Config) -> Mapping[str, str]:
     """The variations that do change what the architecture returns, each with the reason."""
-    return find_spec(model).not_invariant
+    declared = find_spec(model).not_invariant
+    return declared(config) if callable(declared) else declared
 
 
 def longest(model: str, config: Config) -> int | None:

@@ -106,7 +106,7 @@ def _deep(model: str) -> dict[str, Any]:
             deep[name] = tuple(DEEP_LAYERS // len(value) for _ in value)
         elif isinstance(value, tuple) and "repeats" in name:
             deep[name] = (1,) * len(value)
-        elif isinstance(value, int) and re.fullmatch("num.*_layers|n_layers?", name) and "decoder" not in name:
+        elif isinstance(value, int) and re.fullmatch("num.*_layers|n_layers?|depth", name) and "decoder" not in name:
             deep[name] = DEEP_LAYERS
     return deep
 

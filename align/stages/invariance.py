@@ -57,12 +57,13 @@ def run(subject: Subject) -> StageReport:
     if not rows:
         raise CannotCompareError("no example of the batch has an attended token in every sequence: give one that has")
     case, pair = subject.case, subject.pair
+    config = pair.descriptions["torch"]["config"] if case else {}
     examples = everything.take(rows)
-    todo = list(examples.variations(longest(case.model, pair.descriptions["torch"]["config"]) if case else None))
+    todo = list(examples.variations(longest(case.model, config) if case else None))
     name, weights = next(iter(subject.weights.items()))
     if weights is not None:
         Trial(pair, name, "float64").load(weights, subject.model)
-    reasons = variable_by_design(case.model) if case else {}
+    reasons = variable_by_design(case.model, config) if case else {}
     sides = [_Side(client, pair.folder, examples, rows, reasons, pair.steps) for client in (pair.torch, pair.paddle)]
     for side in sides:
         side.judge_dropouts()

@@ -6,6 +6,7 @@ import pytest
 from align import registry
 from align.invariants import ALONE, ORDER, PADDING, UNDER_PADDING, Examples
 from fake_data.variations import Axes, variable_by_design
+from tests.convert.support import tiny
 
 B, C, L, D = 4, 3, 6, 5
 
@@ -100,6 +101,12 @@ def test_examples_without_tokens_are_left_out():
 
 @pytest.mark.parametrize("model", registry.names())
 def test_what_an_architecture_excuses_is_a_variation(model):
-    reasons = variable_by_design(model)
+    reasons = variable_by_design(model, tiny(model))
     assert set(reasons) <= {PADDING, UNDER_PADDING, ORDER, ALONE}
     assert all(reasons.values())
+
+
+def test_a_configuration_may_be_what_excuses_it():
+    config = tiny("fast_transformer")
+    assert variable_by_design("fast_transformer", config) == {}
+    assert set(variable_by_design("fast_transformer", config | {"pool_padding": True})) == {PADDING, UNDER_PADDING}

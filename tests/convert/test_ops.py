@@ -77,6 +77,14 @@ def test_what_is_no_reshaped_transposition_cannot_be_declared(source, target):
         Reshape(source, target)
 
 
+def test_an_alias_does_what_its_op_does():
+    turned = Alias("a", "b", op=QUERY)
+    array = np.arange(60.0).reshape(12, 5)
+    assert turned.shape((12, 5)) == QUERY.shape((12, 5))
+    assert turned.matrix((12, 5)) == QUERY.matrix((12, 5))
+    assert np.array_equal(turned.inverse().view(turned.view(array)), array)
+
+
 def test_ops_are_joined_into_one():
     paddle_to_tf = then(Linear(), QUERY)
     assert paddle_to_tf.matrix((5, 12)) is None
@@ -87,6 +95,9 @@ def test_ops_are_joined_into_one():
     assert then(QUERY, QUERY.inverse()) == then(QUERY.inverse(), QUERY) == then(Linear(), Linear()) == Keep()
     assert then(Keep(), QUERY) == then(QUERY, Keep()) == QUERY
     assert then(Alias("a", "b"), Keep()) == then(Keep(), Alias("a", "b")) == Alias("a", "b")
+    turned = Alias("a", "b", op=Linear())
+    assert then(turned, Keep()) == then(Alias("a", "b"), Linear()) == then(Linear(), Alias("a", "b")) == turned
+    assert then(turned, Alias("c", "d", op=Linear())) == Alias("a", "b")
     assert then(Drop("why"), Keep()) == Drop("why")
     assert then(Reshape("1 a", "a"), Reshape("b", "b 1")) == Reshape("1 b", "b 1")
     assert then(Reshape("1 out in", "out in"), Linear()) == Reshape("1 out in", "in out")

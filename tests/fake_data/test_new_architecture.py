@@ -15,7 +15,8 @@ SPEC = Spec(
     tasks={"masked_lm": TASKS["masked_lm"], "nothing": Task()},
     special_tokens={"pad": "P", "unk": "U", "cls": "C", "sep": "S", "mask": "M"},
     special_ids=SpecialIds(pad=3, cls=5, sep=7, mask=9),
-    constants={"type_vocab_size": 2},
+    words={"vocab_size": "size"},
+    types=False,
     weights=(Weight("w", std=2.0), Weight("v", std=1.0, mean=4.0, saturated=8.0)),
 )
 """
@@ -29,10 +30,12 @@ def newcomer(tmp_path, monkeypatch):
 
 
 def test_batches_and_weights(newcomer):
-    batch = fake_data.make_batch(newcomer, "masked_lm", {"vocab_size": 60})
-    fake_data.check_batch(batch, newcomer, "masked_lm", {"vocab_size": 60})
+    batch = fake_data.make_batch(newcomer, "masked_lm", {"size": 60})
+    fake_data.check_batch(batch, newcomer, "masked_lm", {"size": 60})
+    with pytest.raises(fake_data.BatchError, match="token_type_ids: unexpected"):
+        fake_data.check_batch(batch | {"token_type_ids": batch["input_ids"]}, newcomer, "masked_lm", {"size": 60})
     assert batch["input_ids"][0, [0, -1]].tolist() == [5, 3]
-    assert fake_data.batch_keys(newcomer, "nothing") == ("input_ids", "attention_mask", "token_type_ids")
+    assert fake_data.batch_keys(newcomer, "nothing") == ("input_ids", "attention_mask")
     (_, w), (_, v) = fake_data.make_weights(newcomer, {"w": (3, 400), "v": (5,)})
     assert 1.8 < w.std() < 2.2
     assert fake_data.saturate(newcomer, "v", v).tolist() == (v * 8).tolist()

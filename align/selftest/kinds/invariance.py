@@ -103,7 +103,7 @@ def _squeezed(self: Any, original: Callable[..., Any], *arguments: Any, **named:
 
 
 def _masks(site: Site) -> Iterator[Mutation]:
-    if PADDING in variable_by_design(site.model):
+    if PADDING in variable_by_design(site.model, site.config):
         return
     yield _bug("FW22", "mask_ignored", PADDING, ROOT, _unmasked)
     softmax = next((name for name in site.of_class("Softmax")), None)
