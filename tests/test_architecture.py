@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "models_paddle": {"paddle"},
     "fake_data": {"numpy", "tokenizers"},
     "convert": {"numpy", "rich", "crc32c", "isal"},
-    "align": {"numpy", "rich", "scipy", "sklearn", "seqeval", "convert", "fake_data"},
+    "align": {"numpy", "rich", "scipy", "sklearn", "seqeval", "jinja2", "markupsafe", "convert", "fake_data"},
 }
 
 
