@@ -20,4 +20,7 @@ HEADS = [
     ("BertModel", "BertModel"),
 ]
 PADDLENLP_CONFIG = {"num_choices": 2}
-PADDLENLP_UNUSED = ("bert.pooler.dense.weight", "bert.pooler.dense.bias")  # where a head reads every hidden state
+PADDLENLP_UNUSED = dict.fromkeys(  # these heads read every hidden state
+    ("BertForMaskedLM", "BertForTokenClassification", "BertForQuestionAnswering"),
+    ("bert.pooler.dense.weight", "bert.pooler.dense.bias"),
+)
