@@ -8,6 +8,7 @@ import pytest
 import torch
 import transformers
 
+from align.__main__ import main as align
 from convert import MappingError, convert_state, load, open_checkpoint, table
 from convert.configs import from_ours, to_ours
 from convert.transfer import plan_transfer
@@ -197,6 +198,11 @@ def test_every_head_of_pretraining_loads_strictly(uncased, name):
     folder, state = uncased
     loaded = load(getattr(bert, name), folder).state_dict()
     assert_same({key: value.numpy() for key, value in loaded.items()}, {key: state[key] for key in loaded})
+
+
+@pytest.mark.parametrize("task", [(), ("--task", "next_sentence")])
+def test_align_reads_it_straight(uncased, task):
+    assert align(["step1", "--model", "bert", "--checkpoint", str(uncased[0]), "--in-process", "--quiet", *task]) == 0
 
 
 def test_nothing_of_pretraining_is_lost_on_the_way(uncased, tmp_path):
