@@ -113,6 +113,19 @@ class Linear(Reshape):
 
 
 @dataclass(frozen=True)
+class GroupedLinear(Linear):
+    """A Linear's weight which, where the configuration's `option` is above 1, falls into so many groups.
+
+    It then is (groups, in, out) in every layout, and kept as it stands.
+    """
+
+    option: str = "num_groups"
+
+    def sized(self, config: Mapping[str, Any]) -> Keep:
+        return Keep() if config.get(self.option, 1) > 1 else Linear()
+
+
+@dataclass(frozen=True)
 class Alias(Keep):
     """A second name of the tensor `of`, which a file may leave out: it is then due wherever the name `beside` stands.
 

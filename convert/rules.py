@@ -82,7 +82,7 @@ def own_names(rules: Rules) -> Rules:
 
 def identity(rules: Rules) -> Rules:
     """The hub's names and the hub's tensors: what transformers' layout is to ours."""
-    return tuple(replace(rule, op=Keep()) if rule.op == Linear() else rule for rule in own_names(rules))
+    return tuple(replace(rule, op=Keep()) if isinstance(rule.op, Linear) else rule for rule in own_names(rules))
 
 
 # The words of TensorFlow's layouts.
@@ -193,5 +193,8 @@ def _spelled(rule: Rule) -> Rules:
     if pairs is None:
         return (rule,)
     plain = replace(rule, numbers=None)
-    names = [(str(rule.source).format(*ours), str(rule.target).format(*theirs)) for ours, theirs in pairs]
-    return tuple(replace(plain, source=source, target=target) for source, target in names)
+    return tuple(replace(plain, source=_filled(rule.source, a), target=_filled(rule.target, b)) for a, b in pairs)
+
+
+def _filled(pattern: str | None, numbers: Numbers) -> str | None:
+    return pattern and pattern.format(*numbers)
