@@ -114,15 +114,16 @@ class Linear(Reshape):
 
 @dataclass(frozen=True)
 class GroupedLinear(Linear):
-    """A Linear's weight which, where the configuration's `option` is above 1, falls into so many groups.
+    """The weight of a Linear, or of one that falls into groups: (groups, in, out) in every layout, and so kept."""
 
-    It then is (groups, in, out) in every layout, and kept as it stands.
-    """
+    def shape(self, shape: Shape) -> Shape:
+        return shape if len(shape) == 3 else super().shape(shape)
 
-    option: str = "num_groups"
+    def view(self, array: np.ndarray) -> np.ndarray:
+        return array if array.ndim == 3 else super().view(array)
 
-    def sized(self, config: Mapping[str, Any]) -> Keep:
-        return Keep() if config.get(self.option, 1) > 1 else Linear()
+    def matrix(self, shape: Shape) -> tuple[int, int] | None:
+        return None if len(shape) == 3 else super().matrix(shape)
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ EMBEDDINGS: Rules = (
 
 
 def grouped(source: str, target: str) -> Rules:
-    """A matrix of the feed-forward, which falls into groups if the configuration says so, and its bias."""
+    """A matrix of the feed-forward, in groups or not, and its bias."""
     return (
         Rule(f"{source}.weight", f"{target}.weight", GroupedLinear()),
         *keep(f"{source}.bias", f"{target}.bias"),

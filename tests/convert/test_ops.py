@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convert.ops import Alias, Drop, Keep, Linear, Reshape, parse, spelled, then
+from convert.ops import Alias, Drop, GroupedLinear, Keep, Linear, Reshape, parse, spelled, then
 
 HEADS = {"n_head": 3, "d_head": 4, "d_model": 5}
 QUERY = Reshape("(n_head d_head) d_model", "d_model n_head d_head").sized(HEADS)
@@ -31,6 +31,18 @@ def test_a_convolution_loses_its_axis_of_one():
     assert squeezed.shape((1, 7)) == (7,)
     assert squeezed.matrix((1, 7)) is None
     assert squeezed.inverse().shape((7,)) == (1, 7)
+
+
+def test_a_matrix_in_groups_is_kept_and_a_whole_one_transposed():
+    op, whole, groups = GroupedLinear(), np.arange(6).reshape(2, 3), np.arange(24).reshape(2, 3, 4)
+    assert op.shape((2, 3)) == (3, 2)
+    assert (op.view(whole) == whole.T).all()
+    assert op.matrix((2, 3)) == (2, 3)
+    assert op.shape((2, 3, 4)) == (2, 3, 4)
+    assert (op.view(groups) == groups).all()
+    assert op.matrix((2, 3, 4)) is None
+    assert op.inverse() == then(op, Keep()) == then(Keep(), op) == op
+    assert then(op, op) == then(Linear(), op) == Keep()
 
 
 def test_one_size_is_enough_to_split():
