@@ -113,8 +113,11 @@ class Linear(Reshape):
 
 
 @dataclass(frozen=True)
-class GroupedLinear(Linear):
+class GroupedLinear(Reshape):
     """The weight of a Linear, or of one that falls into groups: (groups, in, out) in every layout, and so kept."""
+
+    source: str = "out in"
+    target: str = "in out"
 
     def shape(self, shape: Shape) -> Shape:
         return shape if len(shape) == 3 else super().shape(shape)
@@ -124,6 +127,9 @@ class GroupedLinear(Linear):
 
     def matrix(self, shape: Shape) -> tuple[int, int] | None:
         return None if len(shape) == 3 else super().matrix(shape)
+
+    def inverse(self) -> Keep:
+        return self
 
 
 @dataclass(frozen=True)
@@ -147,7 +153,9 @@ class Drop(Keep):
 
 
 def then(first: Keep, second: Keep) -> Keep:
-    """`first`, then `second`, as one op. Two transpositions cancel."""
+    """`first`, then `second`, as one op. Two transpositions cancel; what is dropped stays dropped."""
+    if isinstance(second, Drop):
+        return second
     if not (isinstance(first, Reshape) and isinstance(second, Reshape)):
         return second if first == Keep() else first
     here, there = _unified(parse(first.target), parse(second.source))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from convert.errors import ConvertError
-from convert.ops import Alias, Drop, Keep, Linear, then
+from convert.ops import Alias, Drop, GroupedLinear, Keep, Linear, then
 
 Config = Mapping[str, Any]  # what config.json says
 Numbers = tuple[int, ...]
@@ -82,7 +82,8 @@ def own_names(rules: Rules) -> Rules:
 
 def identity(rules: Rules) -> Rules:
     """The hub's names and the hub's tensors: what transformers' layout is to ours."""
-    return tuple(replace(rule, op=Keep()) if isinstance(rule.op, Linear) else rule for rule in own_names(rules))
+    turned = (Linear, GroupedLinear)
+    return tuple(replace(rule, op=Keep()) if isinstance(rule.op, turned) else rule for rule in own_names(rules))
 
 
 # The words of TensorFlow's layouts.

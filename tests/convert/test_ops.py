@@ -45,6 +45,10 @@ def test_a_matrix_in_groups_is_kept_and_a_whole_one_transposed():
     assert then(op, op) == then(Linear(), op) == Keep()
 
 
+def test_what_is_left_out_is_left_out_however_it_was_turned():
+    assert then(Linear(), Drop("unread")) == then(Keep(), Drop("unread")) == Drop("unread")
+
+
 def test_one_size_is_enough_to_split():
     assert Reshape("(n_head d_head)", "n_head d_head").sized({"n_head": 3}).shape((12,)) == (3, 4)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import warnings
 from dataclasses import fields
 from importlib import import_module
@@ -115,6 +116,12 @@ def reports(paddlenlp, monkeypatch):
     return found
 
 
+def unless_known(model, names):
+    """The names but those of what PaddleNLP's classes have in addition, which nothing reads."""
+    additional = getattr(REFERENCED[model], "MISSING", "-")
+    return [name for name in names if not re.fullmatch(additional, name)]
+
+
 def ids(name):
     shape = (3, 2, 9) if "MultipleChoice" in name else (3, 10)
     return np.random.default_rng(1).integers(1, 61, shape)
@@ -139,7 +146,7 @@ def test_paddlenlp_loads_what_we_write_and_computes_the_same(
     assert ((tmp_path / "nlp" / SINGLE[form]).exists()) == (size != SMALL)
     loaded = paddlenlp(model, paddle_name).from_pretrained(str(tmp_path / "nlp"))
     loaded.eval()
-    assert [[list(keys) for keys in report] for report in reports] == [[[], [], []]]
+    assert [[unless_known(model, keys) for keys in report] for report in reports] == [[[], [], []]]
     numbers = ids(name)
     expected = first_tensor(module(torch.from_numpy(numbers), return_dict=False))
     options = getattr(REFERENCED[model], "PADDLENLP_OPTIONS", {})
@@ -159,7 +166,8 @@ def test_what_paddlenlp_saves_comes_back_to_transformers(tmp_path, paddlenlp, mo
     assert (len(checkpoint.files) > 2) == (size == SMALL)
     assert checkpoint.config["architectures"] == [paddle_name]
     ours = load(getattr(import_module(f"models_torch.{model}"), name), tmp_path / "resaved")
-    assert_same(numpy_state(ours), numpy_state(module))
+    state = numpy_state(ours)
+    assert_same({name: state[name] for name in unless_known(model, state)}, numpy_state(module))
     run(model, tmp_path / "resaved", tmp_path / "back", "transformers")
     assert_same(read_all(open_checkpoint(tmp_path / "back")), numpy_state(module))
 
