@@ -169,6 +169,8 @@ HF: Rules = (
         for prefix in ("", "convbert.")
         for name in ("weight", "bias")
     ),
+    *drop("embeddings.position_ids", "a buffer, 0 … L-1"),
+    *drop("convbert.embeddings.position_ids", "a buffer, 0 … L-1"),
 )
 
 TF_EMBEDDINGS: Rules = (

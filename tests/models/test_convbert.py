@@ -66,7 +66,8 @@ def test_outputs_and_gradients_agree_in_float64(task, options):
     gradients = {name: parameter.grad.numpy() for name, parameter in theirs.named_parameters()}
     owners = dict(theirs.named_sublayers())
     largest = max(parameter.grad.abs().max().item() for parameter in ours.parameters())
-    assert all((parameter.grad != 0).any() for name, parameter in ours.named_parameters() if ".key.bias" not in name)
+    unmoved = {name for name, parameter in ours.named_parameters() if not (parameter.grad != 0).any()}
+    assert unmoved <= {"classifier.bias"}  # the same for all choices
     for name, parameter in ours.named_parameters():
         linear = isinstance(owners.get(name.rpartition(".")[0]), paddle.nn.Linear) and name.endswith("weight")
         gradient = gradients[name].T if linear else gradients[name]
@@ -134,10 +135,17 @@ def test_both_files_define_the_same():
     assert dataclasses.asdict(torch_side.ConvBertConfig()) == dataclasses.asdict(paddle_side.ConvBertConfig())
 
 
-MILLIONS = [13.9, 17.1, 105.7, 4.6, 5.0, 33.6]  # of parameters of the encoder; the published variants in order
+MILLIONS = [
+    13.1,
+    17.5,
+    105.7,
+    4.7,
+    4.8,
+    33.2,
+]  # of parameters of the encoder; the paper counts 14, 17 and 106
 
 
-@pytest.mark.parametrize(("variant", "millions"), zip(list(torch_side.VARIANTS)[1:], MILLIONS, strict=True))
+@pytest.mark.parametrize(("variant", "millions"), list(zip(list(torch_side.VARIANTS)[1:], MILLIONS, strict=True)))
 def test_encoder_sizes(variant, millions):
     with torch.device("meta"):
         model = torch_side.ConvBertModel(torch_side.ConvBertConfig(**torch_side.VARIANTS[variant]))

@@ -1,7 +1,9 @@
 """Our ConvBERT is transformers' in torch and PaddleNLP's in Paddle, on the same weights; defects of theirs are pinned.
 
-Limits are relative to the largest expected value, as in test_electra_references. PaddleNLP has a pooler, so ours has it
-there too; its embedding of the pad token is always zero, which the convolutions carry into the text, so ours is.
+Limits are relative to the largest expected value. In float64 rounding leaves 1e-14; in float32 it leaves each of the
+implementations 1.2e-5 from the float64 values, since the kernels' logits are of the third degree in the hidden states.
+PaddleNLP has a pooler, so ours has it there too; its embedding of the pad token is always zero, which the convolutions
+carry into the text, so ours is.
 """
 
 import dataclasses
@@ -19,7 +21,7 @@ from tests.pairs import copy_weights, randomise
 from tests.references.electra_names import batch, default_dtype, gap, run
 
 TINY = torch_side.VARIANTS["tiny"]
-LIMITS = {"float32": 1e-5, "float64": 1e-12}
+LIMITS = {"float32": 5e-5, "float64": 1e-12}
 HEADS = [task for task in torch_side.TASKS if task not in ("pretraining", "replaced_token")]
 PADDLENLP_CLASSES = {
     "replaced_token": "ConvBertDiscriminator",
@@ -171,10 +173,11 @@ def paddlenlp_name(name):
 
 
 def of_paddlenlp(package, task, source, **overrides):
-    """PaddleNLP's model with the weights of our torch model `source`. It is built in float32."""
+    """PaddleNLP's model with the weights of our torch model `source`."""
     pooling = overrides.get("pool_act", "tanh")
     config = package.ConvBertConfig(**options(**overrides), pool_act=pooling, num_choices=4)
-    reference = getattr(package, PADDLENLP_CLASSES[task])(config)
+    with default_dtype("float32"):  # it can initialise itself in no other
+        reference = getattr(package, PADDLENLP_CLASSES[task])(config)
     reference.to(dtype=paddle.get_default_dtype())
     reference.eval()
     layers, target = dict(reference.named_sublayers(include_self=True)), reference.state_dict()
@@ -233,7 +236,7 @@ def test_paddle_equals_paddlenlp_and_torch(paddlenlp, dtype, task, overrides, B,
 
 
 def test_paddlenlp_embeds_the_pad_token_as_zeros_which_the_text_beside_it_sees(paddlenlp, float64):
-    source, model, reference = trio(paddlenlp, "backbone", pad_row=0.5)
+    source, model, reference = trio(paddlenlp, "backbone", pad_row=torch.linspace(-1, 1, 24))
     fields = batch("backbone")
     kept = fields["attention_mask"] == 1
     actual, expected = run(model, fields)["last_hidden_state"], call(reference, fields)[0]
@@ -253,7 +256,7 @@ def test_paddlenlp_cannot_run_its_discriminator_whose_parts_are_ours(paddlenlp, 
     assert gap(run(model, fields)["logits"], logits) <= LIMITS["float64"]
 
 
-def test_paddlenlp_leaves_the_convolutions_out_where_transformers_has_a_single_head(paddlenlp, transformers, float64):
+def test_paddlenlp_leaves_the_convolutions_out_where_transformers_has_a_single_head(paddlenlp, transformers):
     known = options(num_attention_heads=1)
     theirs = paddlenlp.ConvBertModel(paddlenlp.ConvBertConfig(**known)).state_dict()
     assert not any("conv" in name for name in theirs)

@@ -241,7 +241,9 @@ def _others(site: Site) -> Iterator[Mutation]:
                 yield one("CV03", "in_fortran_order", site, name, fortran_order, "transpos|order|permut")
                 turned = (*shape[:-2], shape[-1], shape[-2])
                 yield one("CV09", "width_before_heads", site, name, _regrouped(turned), "head|permut|order")
-            elif len(shape) > 2:
+            if len(shape) == 3 and shape[1] == 1 < shape[2]:
+                yield one("CV08", "kernel_reversed", site, name, lambda a: a[..., ::-1], "permut|revers|order")
+            if len(shape) > 2 and shape[0] <= 4:
                 yield one("CV08", "reversed", site, name, lambda a: a[::-1], "permut|row|order|revers")
         alike = [(a, b) for a, b in pairwise(own) if site.shapes[a] == site.shapes[b]]
         for a, b in alike[:2]:
