@@ -20,7 +20,11 @@ CASES = [
 ]
 
 # As deep as the largest published checkpoints, with weights of trained scale: errors grow from layer to layer.
-DEEP = {"electra": {"num_hidden_layers": 24}, "funnel": {"block_sizes": [10, 10, 10], "block_repeats": [1, 1, 1]}}
+DEEP = {
+    "convbert": {"num_hidden_layers": 24},
+    "electra": {"num_hidden_layers": 24},
+    "funnel": {"block_sizes": [10, 10, 10], "block_repeats": [1, 1, 1]},
+}
 
 # The other ways to compute each architecture.
 OPTIONS = [
@@ -32,6 +36,8 @@ OPTIONS = [
     ("funnel", {"mask_pooling": "pad"}),
     ("electra", {"hidden_act": "gelu_new"}),
     ("electra", {"embedding_size": 40}),
+    ("convbert", {"num_groups": 1, "embedding_size": 42}),
+    ("convbert", {"pool_act": "tanh", "num_attention_heads": 1, "heads_as": "original"}),
 ]
 
 

@@ -11,18 +11,25 @@ import fake_data
 torch = pytest.importorskip("torch")
 
 MODELS = {
+    "convbert": importlib.import_module("models_torch.convbert"),
     "electra": importlib.import_module("models_torch.electra"),
     "funnel": importlib.import_module("models_torch.funnel"),
 }
-CONFIGS = {"electra": MODELS["electra"].ElectraConfig, "funnel": MODELS["funnel"].FunnelConfig}
+CONFIGS = {
+    "convbert": MODELS["convbert"].ConvBertConfig,
+    "electra": MODELS["electra"].ElectraConfig,
+    "funnel": MODELS["funnel"].FunnelConfig,
+}
 TASKS = [(model, task) for model, module in MODELS.items() for task in module.TASKS]
 WITH_LOGITS = [(model, task) for model, task in TASKS if task not in ("backbone", "encoder")]
-FULL = [("electra", "masked_lm"), ("funnel", "masked_lm")]  # every layer, the decoder's too
+FULL = [(model, "masked_lm") for model in MODELS]  # every layer, the decoder's too
 WIDE = {
+    "convbert": {"embedding_size": 768, "hidden_size": 768, "num_attention_heads": 12, "num_hidden_layers": 2},
     "electra": {"embedding_size": 768, "hidden_size": 768, "num_attention_heads": 12, "num_hidden_layers": 2},
     "funnel": {"d_model": 768, "n_head": 12, "d_head": 64, "block_sizes": (1, 1), "block_repeats": (1, 1)},
 }
 DEEP = {
+    "convbert": {"num_hidden_layers": 24},
     "electra": {"num_hidden_layers": 24},
     "funnel": {"block_sizes": (10, 10, 10), "block_repeats": (1, 1, 1)},
 }
