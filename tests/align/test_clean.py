@@ -27,6 +27,7 @@ DEEP = {
     "roformer": {"num_hidden_layers": 24},
     "roformer_v2": {"num_hidden_layers": 24},
     "gau_alpha": {"num_hidden_layers": 24},
+    "convbert": {"num_hidden_layers": 24},
 }
 
 # The other ways to compute each architecture.
@@ -46,6 +47,8 @@ OPTIONS = [
     ("gau_alpha", {"normalization": "softmax"}),
     ("gau_alpha", {"rotary_order": "concatenated"}),
     ("gau_alpha", {"use_bias": True, "attention_scale": False}),
+    ("convbert", {"num_groups": 1, "embedding_size": 42}),
+    ("convbert", {"pool_act": "tanh", "num_attention_heads": 1, "heads_as": "original"}),
 ]
 
 
