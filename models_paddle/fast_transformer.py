@@ -28,7 +28,6 @@ from paddle import ParamAttr, Tensor, nn
 from paddle.nn.initializer import Normal, Uniform
 
 IGNORED = -100  # the label of what no loss counts
-ROTARY_BASE = 10000
 Ids = Tensor | None  # ids, masks and labels that may be left out
 Tables = tuple[Tensor, Tensor]  # sines and cosines of the rotary positions
 
@@ -138,7 +137,7 @@ class RotaryTables(nn.Layer):
 
     def forward(self, hidden: Tensor) -> Tables:
         """Of the positions in `hidden` (B, L, D), rounded to its dtype last."""
-        frequencies = [ROTARY_BASE ** (-2 * i / self.width) for i in range(self.width // 2)]
+        frequencies = [10000 ** (-2 * i / self.width) for i in range(self.width // 2)]
         positions = paddle.arange(hidden.shape[1], dtype="float64")
         angles = positions[:, None] * paddle.to_tensor(frequencies, dtype="float64")
         return angles.sin().astype(hidden.dtype), angles.cos().astype(hidden.dtype)
@@ -309,11 +308,17 @@ class AttentionPooling(nn.Layer):
         self.att_fc2 = linear(config.dim, 1)
 
     def forward(self, x: Tensor, attention_mask: Ids) -> Tensor:
-        """x is (B, L, D), the mask (B, L) or None to count all. Returns (B, D), zero where nothing counts."""
-        weights = self.att_fc2(self.tanh(self.att_fc1(x))).squeeze(-1).exp()  # (B, L)
+        """x is (B, L, D), the mask (B, L) or None to count all. Returns (B, D), zero where nothing counts.
+
+        The fraction is reduced by the largest exp(e), which alone may be infinite.
+        """
+        scores = self.att_fc2(self.tanh(self.att_fc1(x))).squeeze(-1)  # (B, L)
         if attention_mask is not None:
-            weights = weights * attention_mask.astype(weights.dtype)
-        weights = weights / (weights.sum(-1, keepdim=True) + 1e-8)
+            padding = 1.0 - attention_mask.astype(scores.dtype)
+            scores = scores + padding * paddle.finfo(scores.dtype).min
+        most = scores.detach().amax(-1, keepdim=True)
+        weights = (scores - most).exp()
+        weights = weights / (weights.sum(-1, keepdim=True) + 1e-8 * (-most).exp())
         return (weights.unsqueeze(1) @ x).squeeze(1)  # (B, 1, L) · (B, L, D)
 
 

@@ -27,7 +27,6 @@ import torch
 from torch import Tensor, nn
 
 IGNORED = -100  # the label of what no loss counts
-ROTARY_BASE = 10000
 Ids = Tensor | None  # ids, masks and labels that may be left out
 Tables = tuple[Tensor, Tensor]  # sines and cosines of the rotary positions
 
@@ -128,7 +127,7 @@ class RotaryTables(nn.Module):
 
     def forward(self, hidden: Tensor) -> Tables:
         """Of the positions in `hidden` (B, L, D), rounded to its dtype last."""
-        frequencies = [ROTARY_BASE ** (-2 * i / self.width) for i in range(self.width // 2)]
+        frequencies = [10000 ** (-2 * i / self.width) for i in range(self.width // 2)]
         positions = torch.arange(hidden.shape[1], dtype=torch.float64, device=hidden.device)
         angles = positions[:, None] * torch.tensor(frequencies, dtype=torch.float64, device=hidden.device)
         return angles.sin().to(hidden.dtype), angles.cos().to(hidden.dtype)
@@ -299,11 +298,17 @@ class AttentionPooling(nn.Module):
         self.att_fc2 = nn.Linear(config.dim, 1)
 
     def forward(self, x: Tensor, attention_mask: Ids) -> Tensor:
-        """x is (B, L, D), the mask (B, L) or None to count all. Returns (B, D), zero where nothing counts."""
-        weights = self.att_fc2(self.tanh(self.att_fc1(x))).squeeze(-1).exp()  # (B, L)
+        """x is (B, L, D), the mask (B, L) or None to count all. Returns (B, D), zero where nothing counts.
+
+        The fraction is reduced by the largest exp(e), which alone may be infinite.
+        """
+        scores = self.att_fc2(self.tanh(self.att_fc1(x))).squeeze(-1)  # (B, L)
         if attention_mask is not None:
-            weights = weights * attention_mask.to(weights.dtype)
-        weights = weights / (weights.sum(-1, keepdim=True) + 1e-8)
+            padding = 1.0 - attention_mask.to(scores.dtype)
+            scores = scores + padding * torch.finfo(scores.dtype).min
+        most = scores.detach().amax(-1, keepdim=True)
+        weights = (scores - most).exp()
+        weights = weights / (weights.sum(-1, keepdim=True) + 1e-8 * (-most).exp())
         return (weights.unsqueeze(1) @ x).squeeze(1)  # (B, 1, L) · (B, L, D)
 
 

@@ -134,10 +134,16 @@ class AttentionPooling(nn.Module):
         self.att_fc2 = linear(config, config.hidden_size, 1)
 
     def forward(self, x: Tensor, attention_mask: Tensor) -> Tensor:
-        """x is (B, L, D), the mask (B, L). Returns (B, D), zero where nothing is attended."""
-        weights = self.att_fc2(self.tanh(self.att_fc1(x))).squeeze(-1).exp()  # (B, L)
-        weights = weights * attention_mask.to(weights.dtype)
-        weights = weights / (weights.sum(-1, keepdim=True) + 1e-8)
+        """x is (B, L, D), the mask (B, L). Returns (B, D), zero where nothing is attended.
+
+        The fraction is reduced by the largest exp(e), which alone may be infinite.
+        """
+        scores = self.att_fc2(self.tanh(self.att_fc1(x))).squeeze(-1)  # (B, L)
+        padding = 1.0 - attention_mask.to(scores.dtype)
+        scores = scores + padding * torch.finfo(scores.dtype).min
+        most = scores.detach().amax(-1, keepdim=True)
+        weights = (scores - most).exp()
+        weights = weights / (weights.sum(-1, keepdim=True) + 1e-8 * (-most).exp())
         return (weights.unsqueeze(1) @ x).squeeze(1)  # (B, 1, L) · (B, L, D)
 
 

@@ -86,11 +86,16 @@ def pick(model: str, number: int) -> Pick:
     deep = number % EVERY_DEEP == EVERY_DEEP - 1
     size, length = (2, 9) if deep else (draw.randint(1, 9), draw.randint(4, 33))
     case = resolve(model, task, seed=number, batch_size=size, length=length)
-    options = _deep(model) if deep else dict(draw.sample(_options(model), 1) if draw.random() < OPTION_DRAWN else [])
+    options = _deep(model) if deep else dict(_drawn(_options(model), draw) if draw.random() < OPTION_DRAWN else [])
     others = [stage for stage in STAGES if stage != "forward"]
     stages = ("forward",) if deep else ("forward", others[number % len(others)])
     regime = draw.choice(list(REGIMES))
     return Pick(replace(case, raw_config={**case.raw_config, **options}), regime, stages)
+
+
+def _drawn(options: list[tuple[str, Any]], draw: random.Random) -> list[tuple[str, Any]]:
+    """One of them, if there are any."""
+    return draw.sample(options, min(1, len(options)))
 
 
 def _options(model: str) -> list[tuple[str, Any]]:

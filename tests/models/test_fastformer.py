@@ -277,6 +277,20 @@ def test_a_fully_masked_batch_is_finite_and_so_are_its_gradients(model, task):
         assert all(np.isfinite(gradient.numpy()).all() for gradient in found)
 
 
+@pytest.mark.parametrize(("model", "task"), CLASSIFIERS)
+def test_the_pooler_outlives_scores_whose_exponential_is_infinite(model, task):
+    """In float32 exp(100) is infinite: the ports' formula would return NaN. What all scores gain is of no account."""
+    fields = {name: value for name, value in batch(task).items() if name != "labels"}
+    for side in PAIRS[model]:
+        each = build(side, task)
+        plain, last = run(each, fields)["logits"], dict(each.named_parameters())["dense_linear.bias"].detach().numpy()
+        bias = next(value for name, value in each.named_parameters() if name.endswith("att_fc2.bias"))
+        for gained, expected in ((100.0, plain), (-100.0, np.broadcast_to(last, plain.shape))):
+            with torch.no_grad(), paddle.no_grad():
+                bias[:] = gained
+            assert np.abs(run(each, fields)["logits"] - expected).max() <= 1e-5
+
+
 # --- gradients ---
 
 
