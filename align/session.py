@@ -71,11 +71,12 @@ class Session:
         try:
             resolved = _round_floats(config_class(module).from_dict(config))
             self._make = partial(getattr(module, task_class), resolved)
-            self._config = dataclasses.asdict(resolved)
+            described = dataclasses.asdict(resolved)
+            self._config = {**described, "architectures": [task_class]}
             self.model = self.fresh("float64")
         except ValueError as error:
             raise CannotCompareError(f"{task_class} refuses this configuration: {error}") from error
-        return self._describe() | {"config": self._config}
+        return self._describe() | {"config": described}
 
     def fresh(self, dtype: str = "float32") -> Any:
         """Another model like the one that was built, as it initialises itself."""

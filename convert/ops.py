@@ -116,12 +116,13 @@ class Linear(Reshape):
 class Alias(Keep):
     """A second name of the tensor `of`, which a file may leave out: it is then due wherever the name `beside` stands.
 
+    Without `beside`, where no name tells, it is due in the architectures that the rule is limited to (`Rule.only`).
     Where a file holds both, they must be equal to the last bit. If the configuration sets `option` to false, the two
     are not tied, and the rule is a plain Keep. The names have no `{}`.
     """
 
     of: str
-    beside: str
+    beside: str | None
     option: str | None = None
 
 

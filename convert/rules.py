@@ -76,8 +76,14 @@ def under(prefix: str, rules: Rules, theirs: str | None = None, **changes: Any) 
 
 
 def own_names(rules: Rules) -> Rules:
-    """The same operations under the hub's names: what our Paddle layout is to PaddleNLP's."""
-    return tuple(replace(rule, target=rule.source, only=()) for rule in rules if rule.source)
+    """The same operations under the hub's names: what our Paddle layout is to PaddleNLP's.
+
+    No name is ambiguous here; only aliases stay limited to their architectures, which they may be due in.
+    """
+    held = (rule for rule in rules if rule.source)
+    return tuple(
+        replace(rule, target=rule.source, only=rule.only if isinstance(rule.op, Alias) else ()) for rule in held
+    )
 
 
 def identity(rules: Rules) -> Rules:
@@ -131,9 +137,17 @@ def active(rules: Rules, config: Config) -> Rules:
     """The rules for one configuration: those of its architecture, without the aliases that it unties."""
     chosen = {name for rule in rules for name in rule.only} & set(config.get("architectures") or ())
     ours = [rule for rule in rules if not (rule.only and chosen) or chosen & set(rule.only)]
+    ours = [_due(rule) if chosen & set(rule.only) else rule for rule in ours]
     loose = [replace(rule, op=Keep() if _untied(rule.op, config) else rule.op.sized(config)) for rule in ours]
     held = [rule for rule in loose if rule.op != Keep() or None not in (rule.source, rule.target)]
     return tuple(replace(rule, numbers=rule.numbers(config)) if callable(rule.numbers) else rule for rule in held)
+
+
+def _due(rule: Rule) -> Rule:
+    """The rule in an architecture that it is limited to: an alias that no name announces stands beside its tensor."""
+    if not isinstance(rule.op, Alias) or rule.op.beside is not None:
+        return rule
+    return replace(rule, op=replace(rule.op, beside=rule.op.of))
 
 
 def _untied(op: Keep, config: Config) -> bool:
@@ -147,7 +161,7 @@ def inverse(rules: Rules) -> Rules:
     def turned(op: Keep) -> Keep:
         if not isinstance(op, Alias):
             return op.inverse()
-        return replace(op, of=str(names[op.of]), beside=str(names[op.beside]))
+        return replace(op, of=str(names[op.of]), beside=op.beside and names[op.beside])
 
     def back(rule: Rule) -> Rule:
         pairs = _pairs(rule)
