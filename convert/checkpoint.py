@@ -15,7 +15,7 @@ from convert.errors import CheckpointError
 from convert.formats import pdparams, safetensors_file, shards, tf_bundle, torch_bin
 from convert.formats.stored import StoredTensor, json_object
 from convert.layouts import names
-from convert.originals import config_of_part, derived_config
+from convert.originals import config_of_part, derived_config, layout_of
 
 MARK = "plumbline_layout"  # the metadata key under which our own files name their layout
 MANIFEST = "plumbline.json"  # which names it for those that have no metadata (see `convert.manifest`)
@@ -146,7 +146,8 @@ def open_checkpoint(
         config = derived_config(directory, shapes, part, names())
     elif part is not None:
         config = config_of_part(directory, config, shapes, part, names())
-    return Checkpoint(weights, config, _layout(weights, metadata, config, layout), tensors, derived)
+    bundled = layout_of(shapes, names()) if weights.suffix == tf_bundle.SUFFIX else None
+    return Checkpoint(weights, config, _layout(weights, metadata, config, layout, bundled), tensors, derived)
 
 
 def _config_beside(weights: Path) -> dict[str, Any] | None:
@@ -198,13 +199,18 @@ def _mark_beside(weights: Path) -> str | None:
     return None
 
 
-def _layout(weights: Path, metadata: Mapping[str, str], config: Mapping[str, Any], wanted: str | None) -> str:
-    """The layout of a weights file: as marked, else as `wanted`, else as the file's kind and the configuration tell."""
+def _layout(
+    weights: Path, metadata: Mapping[str, str], config: Mapping[str, Any], wanted: str | None, bundled: str | None
+) -> str:
+    """The layout of a weights file: as marked, else as `wanted`, else as the file's kind and the configuration tell.
+
+    `bundled` is what the tensors of a TensorFlow bundle tell.
+    """
     marked = metadata.get(MARK) or _mark_beside(weights)
     if marked and wanted and marked != wanted:
         raise CheckpointError(f"{weights}: is marked as layout {marked}, not {wanted}")
     kinds = {"pytorch_model.bin": "transformers", "model_state.pdparams": "paddlenlp"}
-    by_name = "tf" if weights.suffix == tf_bundle.SUFFIX else kinds.get(weights.name.removesuffix(shards.SUFFIX))
+    by_name = bundled or kinds.get(weights.name.removesuffix(shards.SUFFIX))
     by_config = next((name for name in ("transformers", "paddlenlp") if f"{name}_version" in config), None)
     layout = marked or wanted or by_name or WRITERS.get(metadata.get("format", "")) or by_config
     if layout is None:

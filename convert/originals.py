@@ -21,15 +21,23 @@ Config = Mapping[str, Any]
 class Original:
     """How the original checkpoints of an architecture are told from others, and what config.json they should have.
 
-    `mark` is a tensor that each of them holds. `parts` maps what a checkpoint may be taken for to the model's class.
-    `derive` makes config.json in our words from the shapes, the content of the authors' own configuration file `config`
-    (empty where they have none) and the part wanted; it raises ConvertError where that cannot be.
+    `mark` is a tensor that each of them holds, `layout` the one that they have. `parts` maps what a checkpoint may be
+    taken for to the model's class. `derive` makes config.json in our words from the shapes, the content of the
+    authors' own configuration file `config` (empty where they have none) and the part wanted; it raises ConvertError
+    where that cannot be.
     """
 
     mark: str
     derive: Callable[[Shapes, Config, str | None], dict[str, Any]]
     config: str | None = None
     parts: Mapping[str, str] = field(default_factory=dict)
+    layout: str = "tf"
+
+
+def layout_of(shapes: Shapes, models: list[str]) -> str:
+    """The layout of a TensorFlow bundle: that of the original which has its mark."""
+    original = _original(shapes, models)
+    return original.layout if original else "tf"
 
 
 def derived_config(folder: Path, shapes: Shapes, part: str | None, models: list[str]) -> dict[str, Any]:
