@@ -1,7 +1,9 @@
 """config.json in the words of each library. Our own models, and transformers, have transformers' words.
 
 What an architecture's classes and options are called elsewhere, its layout file declares: `CLASSES` and `OPTIONS`, for
-each layout a dict from our word to theirs.
+each layout a dict from our word to theirs. Where their classes have other defaults than ours, `DEFAULTS` has for each
+layout a dict from our word to the value that ours has, and theirs, where the configuration says nothing; in `IGNORED`
+stand their options that share a word with ours and mean nothing there.
 """
 
 from collections.abc import Mapping
@@ -15,15 +17,18 @@ BOOK_KEEPING = {"paddlenlp": ("paddlenlp_version", "num_choices")}  # options th
 
 def to_ours(model: str, layout: str, config: Config) -> dict[str, Any]:
     """The configuration of a checkpoint in `layout`, in our words; the dict is a new one."""
-    kept = {key: value for key, value in config.items() if key not in BOOK_KEEPING.get(layout, ())}
+    idle = (*BOOK_KEEPING.get(layout, ()), *_declared(model, "IGNORED", layout))
+    kept = {key: value for key, value in config.items() if key not in idle}
     words = {**GENERAL.get(layout, {}), **_declared(model, "OPTIONS", layout)}
     classes = _declared(model, "CLASSES", layout)
-    return _renamed(kept, _inverse(words), _inverse(classes))
+    silent = {word: theirs for word, (_, theirs) in _declared(model, "DEFAULTS", layout).items()}
+    return {**silent, **_renamed(kept, _inverse(words), _inverse(classes))}
 
 
 def from_ours(model: str, layout: str, config: Config) -> dict[str, Any]:
     """A configuration in our words, in those of `layout`; what both understand stays as it is."""
-    return _renamed(config, _declared(model, "OPTIONS", layout), _declared(model, "CLASSES", layout))
+    silent = {word: ours for word, (ours, _) in _declared(model, "DEFAULTS", layout).items()}
+    return _renamed({**silent, **config}, _declared(model, "OPTIONS", layout), _declared(model, "CLASSES", layout))
 
 
 def _renamed(config: Config, words: Mapping[str, str], classes: Mapping[str, str]) -> dict[str, Any]:
@@ -33,7 +38,7 @@ def _renamed(config: Config, words: Mapping[str, str], classes: Mapping[str, str
     return renamed
 
 
-def _declared(model: str, table: str, layout: str) -> Mapping[str, str]:
+def _declared(model: str, table: str, layout: str) -> Mapping[str, Any]:
     return getattr(import_module(f"convert.layouts.{model}"), table, {}).get(layout, {})
 
 
