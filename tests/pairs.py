@@ -1,5 +1,7 @@
 """Carry weights from a torch module to its Paddle twin without the rules under test: an independent oracle."""
 
+import re
+
 import numpy as np
 
 
@@ -15,7 +17,7 @@ def randomise(torch_module, seed=0):
         for name, parameter in torch_module.named_parameters():
             noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
             if parameter.ndim < 2:
-                value = 0.1 * noise + (1.0 if "norm" in name.lower() and name.endswith("weight") else 0.0)
+                value = 0.1 * noise + (1.0 if re.search(r"(norm|scale).*weight$", name.lower()) else 0.0)
             elif "embedding" in name:
                 value = 0.5 * noise
             else:
