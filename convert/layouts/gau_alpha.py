@@ -11,6 +11,7 @@ from convert.ops import Alias
 from convert.originals import Original, count
 from convert.rules import (
     Config,
+    Pairs,
     Rule,
     Rules,
     identity,
@@ -44,12 +45,23 @@ def decoder(target: str | None) -> Rules:
     return (Rule("cls.predictions.decoder.weight", target, tied, only=(MASKED_LM,)),)
 
 
+def biased(config: Config) -> Pairs:
+    """The one pair of no numbers where PaddleNLP's heads have a bias, which is where all its layers have."""
+    return (((), ()),) if config.get("use_bias") else ()
+
+
+def paddlenlp_head(name: str, only: tuple[str, ...]) -> Rules:
+    """The last Linear of a head. A bias that PaddleNLP would not read is refused rather than written."""
+    weight = linear(name, "classifier", bias=False, only=only)
+    return (*weight, Rule(f"{name}.bias", "classifier.bias", only=only, numbers=biased))
+
+
+BODY: Rules = (*MODEL, *under("gau_alpha.", MODEL), *decoder("cls.decoder_weight"))
+OURS: Rules = own_names((*BODY, *linear("classifier"), *linear("qa_outputs")))
 PADDLENLP: Rules = (
-    *MODEL,
-    *under("gau_alpha.", MODEL),
-    *decoder("cls.decoder_weight"),
-    *linear("classifier", only=CLASSIFIERS),
-    *linear("qa_outputs", "classifier", only=(ANSWERS,)),
+    *BODY,
+    *paddlenlp_head("classifier", only=CLASSIFIERS),
+    *paddlenlp_head("qa_outputs", only=(ANSWERS,)),
 )
 
 TF_MODEL: Rules = (
@@ -69,9 +81,9 @@ BERT4KERAS: Rules = (
 )
 
 LAYOUTS: dict[str, Rules] = {
-    "paddle": own_names(PADDLENLP),
+    "paddle": OURS,
     "paddlenlp": PADDLENLP,
-    "transformers": identity(PADDLENLP),
+    "transformers": identity(OURS),
     "bert4keras": BERT4KERAS,
 }
 OPTIONS = {"paddlenlp": {"hidden_act": "activation", "layer_norm_eps": "norm_eps"}}

@@ -19,6 +19,8 @@ LACKING = {  # layouts that do not have every head of ours: which they have, or 
     ("electra", "transformers"): {name for _, name in heads("electra")} - {"ElectraForJointPreTraining"},
     ("electra", "tf"): {"ElectraModel", "ElectraForPreTraining", "ElectraForMaskedLM", "ElectraForJointPreTraining"},
     ("funnel", "tf"): {"FunnelModel", "FunnelBaseModel"},
+    ("gau_alpha", "paddlenlp"): {"GAUAlphaModel", "GAUAlphaForMaskedLM"},  # its other heads have no bias
+    ("gau_alpha", "bert4keras"): {"GAUAlphaModel", "GAUAlphaForMaskedLM"},
 }
 
 
