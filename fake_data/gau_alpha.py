@@ -17,10 +17,10 @@ SPEC = Spec(
         # factor on the way in: only the logits grow.
         Weight(r"(.*\.)?word_embeddings\.weight|(.*\.)?decoder\.weight", std=2.0, fan_in=1, saturated=32.0),
         Weight(r"(.*\.)?token_type_embeddings\.weight", std=1.0, fan_in=1, saturated=32.0),
-        Weight(r".*\.i_dense\.weight", std=1.4, fan_in=1),
-        Weight(r".*\.q_scaleoffset\.weight", std=2.5, saturated=16.0),
+        Weight(r".*\.i_dense\.weight", std=1.5, fan_in=1),
+        Weight(r".*\.q_scaleoffset\.weight", std=1.7, saturated=16.0),
         Weight(r".*\.q_scaleoffset\.bias", std=0.1, saturated=16.0),
-        Weight(r".*\.k_scaleoffset\.weight", std=0.4, mean=1.7),
+        Weight(r".*\.k_scaleoffset\.weight", std=0.3, mean=2.2),
         Weight(r".*\.o_dense\.weight", std=1.0, fan_in=1),
         Weight(r"(.*\.)?(classifier|qa_outputs)\.weight", std=1.0, fan_in=1, saturated=64.0),
         Weight(r".*\.(i_dense|k_scaleoffset|o_dense)\.bias|(.*\.)?(classifier|qa_outputs)\.bias", std=0.1),

@@ -112,12 +112,12 @@ class GAUAlphaPositions(nn.Layer):
 
     def __init__(self, config: GAUAlphaConfig) -> None:
         super().__init__()
-        size = config.attention_key_size
-        self.frequencies = [10000.0 ** (-2 * i / size) for i in range(size // 2)]
+        self.size = config.attention_key_size
 
     def forward(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        frequencies = [10000.0 ** (-2 * i / self.size) for i in range(self.size // 2)]
         positions = paddle.arange(hidden.shape[1], dtype="float64")
-        angles = paddle.outer(positions, paddle.to_tensor(self.frequencies, dtype="float64"))
+        angles = paddle.outer(positions, paddle.to_tensor(frequencies, dtype="float64"))
         return angles.sin().astype(hidden.dtype), angles.cos().astype(hidden.dtype)
 
 
@@ -339,7 +339,7 @@ _HARMLESS = frozenset({  # keys that leave the function alone: book-keeping, out
 })
 
 VARIANTS = {
-    "tiny": {"vocab_size": 211, "hidden_size": 40, "intermediate_size": 56, "attention_key_size": 24,
+    "tiny": {"vocab_size": 211, "hidden_size": 40, "intermediate_size": 56, "attention_key_size": 64,
              "num_hidden_layers": 3, "max_position_embeddings": 48, "num_labels": 5},
     "base": {},
 }

@@ -20,7 +20,11 @@ CASES = [
 ]
 
 # As deep as the largest published checkpoints, with weights of trained scale: errors grow from layer to layer.
-DEEP = {"electra": {"num_hidden_layers": 24}, "funnel": {"block_sizes": [10, 10, 10], "block_repeats": [1, 1, 1]}}
+DEEP = {
+    "electra": {"num_hidden_layers": 24},
+    "funnel": {"block_sizes": [10, 10, 10], "block_repeats": [1, 1, 1]},
+    "gau_alpha": {"num_hidden_layers": 24},
+}
 
 # The other ways to compute each architecture.
 OPTIONS = [
@@ -32,6 +36,10 @@ OPTIONS = [
     ("funnel", {"mask_pooling": "pad"}),
     ("electra", {"hidden_act": "gelu_new"}),
     ("electra", {"embedding_size": 40}),
+    ("gau_alpha", {"normalization": "squared_relu"}),
+    ("gau_alpha", {"normalization": "softmax"}),
+    ("gau_alpha", {"rotary_order": "concatenated"}),
+    ("gau_alpha", {"use_bias": True, "attention_scale": False}),
 ]
 
 

@@ -234,5 +234,5 @@ def test_biases_of_the_units_have_their_names_too():
     found = shapes(torch_state("gau_alpha", BARE, use_bias=True))
     there = table("gau_alpha", "torch", "bert4keras", {"architectures": [BARE]}).plan(found).target_shapes
     layer = "GAU_alpha/encoder/layer_1/gau"
-    assert (there[f"{layer}/i_dense/bias"], there[f"{layer}/k_scaleoffset/beta"]) == ((136,), (24,))
+    assert (there[f"{layer}/i_dense/bias"], there[f"{layer}/k_scaleoffset/beta"]) == ((176,), (64,))
     assert gau_alpha.derive(there, {}, "backbone")["use_bias"] is True

@@ -13,18 +13,25 @@ torch = pytest.importorskip("torch")
 MODELS = {
     "electra": importlib.import_module("models_torch.electra"),
     "funnel": importlib.import_module("models_torch.funnel"),
+    "gau_alpha": importlib.import_module("models_torch.gau_alpha"),
 }
-CONFIGS = {"electra": MODELS["electra"].ElectraConfig, "funnel": MODELS["funnel"].FunnelConfig}
+CONFIGS = {
+    "electra": MODELS["electra"].ElectraConfig,
+    "funnel": MODELS["funnel"].FunnelConfig,
+    "gau_alpha": MODELS["gau_alpha"].GAUAlphaConfig,
+}
 TASKS = [(model, task) for model, module in MODELS.items() for task in module.TASKS]
 WITH_LOGITS = [(model, task) for model, task in TASKS if task not in ("backbone", "encoder")]
-FULL = [("electra", "masked_lm"), ("funnel", "masked_lm")]  # every layer, the decoder's too
+FULL = [(model, "masked_lm") for model in MODELS]  # every layer, the decoder's too
 WIDE = {
     "electra": {"embedding_size": 768, "hidden_size": 768, "num_attention_heads": 12, "num_hidden_layers": 2},
     "funnel": {"d_model": 768, "n_head": 12, "d_head": 64, "block_sizes": (1, 1), "block_repeats": (1, 1)},
+    "gau_alpha": {"hidden_size": 768, "intermediate_size": 1536, "attention_key_size": 128},
 }
 DEEP = {
     "electra": {"num_hidden_layers": 24},
     "funnel": {"block_sizes": (10, 10, 10), "block_repeats": (1, 1, 1)},
+    "gau_alpha": {"num_hidden_layers": 24},
 }
 
 
@@ -70,7 +77,7 @@ def run(network, batch):
 
     def watch(name):
         def hook(module, inputs, output):
-            if name.endswith("softmax"):
+            if name.endswith("softmax") or isinstance(module, torch.nn.Softmax):
                 valid = inputs[1][:, None, None] == 1 if len(inputs) > 1 else inputs[0] > -1e30
                 attentions.append(attention(inputs[0].masked_fill(~valid, 0.0), valid, output))
             elif isinstance(output, torch.Tensor) and output.is_floating_point() and output.ndim:

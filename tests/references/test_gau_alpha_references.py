@@ -253,7 +253,7 @@ def test_rotated_pairs_may_be_interleaved_or_concatenated():
         for order in ("interleaved", "concatenated")
     )
     with default_dtype("float64"):
-        q, k = torch.randn(2, 3, 11, 24, generator=torch.Generator().manual_seed(0))
+        q, k = torch.randn(2, 3, 11, 64, generator=torch.Generator().manual_seed(0))
         tables = torch_side.GAUAlphaPositions(torch_side.GAUAlphaConfig(**TINY))(torch.zeros(3, 11, 40))
     one, other = (rotary(q, *tables) @ rotary(k, *tables).transpose(1, 2) for rotary in (interleaved, concatenated))
     assert not torch.equal(interleaved(q, *tables), concatenated(q, *tables))
