@@ -8,7 +8,14 @@ from typing import Any
 
 import fake_data
 from align.tokenization import Encoding, Recipe, Row
-from align.tokenization.known import LOSING_FLAGS, composed, with_symbols_apart, without_empty_second
+from align.tokenization.known import (
+    LOSING_FLAGS,
+    TAKING_APART,
+    composed,
+    with_special_as_text,
+    with_symbols_apart,
+    without_empty_second,
+)
 
 _LENGTHS = (8, 13, 32)
 _LONGEST = 512
@@ -48,6 +55,15 @@ class Job:
         return self._changed([with_symbols_apart(row, self.recipe.do_lower_case) for row in self.rows])
 
     @property
+    def opened(self) -> dict[int, Row]:
+        """The rows with special tokens or capitals, by number, as a tokeniser sees them that takes these apart."""
+        if self.recipe.model not in TAKING_APART:
+            return {}
+        special, lower = self.recipe.special_tokens.values(), self.recipe.do_lower_case
+        rows = [with_special_as_text(row, special, lower) for row in self.rows]
+        return self._changed([with_symbols_apart(row, lower) for row in rows])
+
+    @property
     def alone(self) -> dict[int, Row]:
         """The rows whose second text is empty, by number, without it."""
         return self._changed([without_empty_second(row) for row in self.rows])
@@ -74,13 +90,15 @@ class Job:
 class Answers:
     """What all tokenisers gave for one job: by name one encoding for each row.
 
-    `apart` and `alone` are the slow tokeniser's for the rows so altered, `whole` its own without truncation; `composed`
-    are all tokenisers'. `defaults` are the answers to the same job without the flags that a known deviation loses.
+    `apart`, `opened` and `alone` are the slow tokeniser's for the rows so altered, `whole` its own without truncation;
+    `composed` are all tokenisers'. `defaults` are the answers to the same job without the flags that a known deviation
+    loses.
     """
 
     by_name: Mapping[str, Sequence[Encoding]]
     padded: Mapping[str, Sequence[Any]]
     apart: Mapping[int, Encoding]
+    opened: Mapping[int, Encoding]
     alone: Mapping[int, Encoding]
     composed: Mapping[int, Mapping[str, Encoding]]
     whole: Sequence[Encoding] = ()
@@ -142,7 +160,7 @@ def _that_can_lose(job: Job, column: int, length: int) -> list[Row]:
 
 def requests(jobs: Sequence[Job]) -> dict[str, list[dict[str, Any]]]:
     """What each side is asked: the jobs, and the altered rows that prove what is known of one tokeniser or another."""
-    torch = [[job, job.only(job.apart), job.only(job.alone), job.only(job.composed)] for job in jobs]
+    torch = [[job, *map(job.only, (job.apart, job.opened, job.alone, job.composed))] for job in jobs]
     paddle = [[job, job.only(job.composed)] for job in jobs]
     return {
         side: [part.request() for parts in asked for part in parts]
@@ -154,7 +172,7 @@ def arrange(jobs: Sequence[Job], torch: Sequence[Any], paddle: Sequence[Any]) ->
     """The answers to `requests`, by job."""
     found: list[Answers] = []
     for number, job in enumerate(jobs):
-        mine, apart, alone, composed_mine = torch[4 * number : 4 * number + 4]
+        mine, apart, opened, alone, composed_mine = torch[5 * number : 5 * number + 5]
         theirs, composed_theirs = paddle[2 * number : 2 * number + 2]
         by_name, again = mine | theirs, composed_mine | composed_theirs
         columns = zip(*(answer["encodings"] for answer in again.values()), strict=True)
@@ -163,6 +181,7 @@ def arrange(jobs: Sequence[Job], torch: Sequence[Any], paddle: Sequence[Any]) ->
                 by_name={name: answer["encodings"] for name, answer in by_name.items()},
                 padded={name: answer["padded"] for name, answer in by_name.items()},
                 apart=dict(zip(job.apart, apart["slow"]["encodings"], strict=True)),
+                opened=dict(zip(job.opened, opened["slow"]["encodings"], strict=True)),
                 alone=dict(zip(job.alone, alone["slow"]["encodings"], strict=True)),
                 composed={
                     i: dict(zip(again, column, strict=True)) for i, column in zip(job.composed, columns, strict=True)

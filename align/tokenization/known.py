@@ -5,7 +5,7 @@ that the deviation stands for: the same text with blanks around its symbols, say
 """
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from align.tokenization import Encoding, Row
 
@@ -14,7 +14,14 @@ KNOWN: Mapping[str, str] = {
         "PaddleNLP makes a word of every symbol (Unicode category S, and º ² µ 〇 Ø ŋ Ʊ), where BERT's tokeniser parts "
         "words at blanks, punctuation and Chinese characters only"
     ),
-    "flags": "PaddleNLP's FunnelTokenizer drops strip_accents and tokenize_chinese_chars and always has the defaults",
+    "flags": (
+        "PaddleNLP's tokeniser of this architecture drops strip_accents and tokenize_chinese_chars and always has the "
+        "defaults"
+    ),
+    "special": (
+        "PaddleNLP's tokeniser of this architecture takes special tokens in a text apart like all else, and "
+        "RoFormer's lower-cases whole words, after which a sigma may be a final one"
+    ),
     "offsets": (
         "PaddleNLP guesses from its neighbours where a word stands that it has no pieces for, and may lose its place"
     ),
@@ -29,7 +36,8 @@ KNOWN: Mapping[str, str] = {
     "empty second": "transformers' fast tokeniser takes an empty second text for none",
 }
 
-LOSING_FLAGS = frozenset({"funnel"})
+TAKING_APART = frozenset({"gau_alpha", "roformer", "roformer_v2"})
+LOSING_FLAGS = TAKING_APART | {"funnel"}
 _SYMBOLS = frozenset("\u00ad\u00b2\u00ba\u3007\u00b5\u00d8\u014b\u01b1")
 
 
@@ -40,6 +48,13 @@ def with_symbols_apart(row: Row, lower: bool) -> Row:
 
 def _is_symbol(text: str) -> bool:
     return any(unicodedata.category(c).startswith("S") or c in _SYMBOLS for c in text)
+
+
+def with_special_as_text(row: Row, special: Iterable[str], lower: bool) -> Row:
+    """The row with a blank inside the brackets of special tokens, and lower-cased as a whole."""
+    for token in special:
+        row = [text.replace(token, f"{token[0]} {token[1:-1]} {token[-1]}") for text in row]
+    return [text.lower() if lower else text for text in row]
 
 
 def composed(row: Row) -> Row:
