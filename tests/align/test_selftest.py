@@ -100,6 +100,23 @@ LINES = {
     },
     "loss = logits.logsumexp(-1) - chosen": {"cut_off_at_64": "loss = (logits.logsumexp(-1) - chosen).clip(max=64.0)"},
     "x = self.weights[0] * x": {"no_weights": "x = x"},
+    "q = turned(x) * scale": {"no_scale": "q = turned(x)", "scaled_twice": "q = turned(x) * scale * scale"},
+    "x = gate * (p @ v)": {"no_gate": "x = p @ v", "gated_before_mixing": "x = p @ (gate * v)"},
+    "x = x * self.weight": {"no_weight": "x = x", "weight_plus_1": "x = x * (1 + self.weight)"},
+    "x = even * cos - odd * sin": {
+        "of_the_other_sign": "x = even * cos + odd * sin",
+        "waves_exchanged": "x = even * sin - odd * cos",
+        "not_turned": "x = even",
+    },
+    "r = torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps)": {
+        "eps_1e-5": "r = torch.rsqrt(x.square().mean(-1, keepdim=True) + 1e-05)",
+        "mean_removed": "r = torch.rsqrt((x - x.mean(-1, keepdim=True)).square().mean(-1, keepdim=True) + self.eps)",
+    },
+    "n = mask.sum(-1, keepdim=True).clamp(min=1)": {
+        "padding_counts": "n = (mask * 0 + 1).sum(-1, keepdim=True).clamp(min=1)",
+        "no_key_is_0_keys": "n = mask.sum(-1, keepdim=True)",
+    },
+    "s = n.log() / math.log(512)": {"length_doubled": "s = n.log() / math.log(1024)"},
 }
 
 # Lines in which nothing of the kind is to be found: sizes, indices, loops, constants.

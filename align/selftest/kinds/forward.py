@@ -184,7 +184,7 @@ def _next_row(self: Any, original: Any, ids: Any) -> Any:
 
 def _linears(site: Site) -> Iterator[Mutation]:
     found = [(here, path) for here, path in places(site, "Linear") if f"{path}.bias" in here.shapes]
-    for here, path in (*found[:6], *found[-1:]):
+    for here, path in (*found[:6], *found[6:][-1:]):
         yield without_bias("FW51", here, path)
     for here, path in _spread(found, 1):
         yield replaced("FW68", "tf32", here, path, _tf32, "(?i)tf32|round|narrow|bits")
@@ -210,7 +210,7 @@ def _tf32(self: Any, original: Any, x: Any) -> Any:
 
 def _dropouts(site: Site) -> Iterator[Mutation]:
     found = [(here, path) for here, path in places(site, "Dropout") if here.kinds[path]["p"] > 0 and path in here.runs]
-    for here, path in (*found[:2], *found[-1:]):
+    for here, path in (*found[:2], *found[2:][-1:]):
         yield replaced("FW53", "active", here, path, _active, "(?i)dropout")
     for here, path in found[1:2]:
         yield replaced("FW54", "training_passed_as_axis", here, path, _rows_dropped, "(?i)dropout")

@@ -9,14 +9,16 @@ MASKS_FROM = 1e3  # a constant of the file that is as large puts scores out of r
 
 
 def scale(node: ast.AST, scope: Scope) -> Iterator[Change]:
-    """Scores / √d, or queries times a factor that the module keeps."""
+    """Scores / √d, or queries times a factor that the module keeps or is given."""
     match node:
         case ast.BinOp(left=scores, op=ast.Div(), right=ast.Call(args=[width]) as root) if is_call(root, "sqrt"):
             yield Change("FW19", "no_scale", text(scores), "scale")
             yield Change("FW20", "scaled_twice", f"{text(node)} / {text(root)}", "scale")
             yield Change("FW20", "divided_by_the_width", f"{text(scores)} / {text(width)}", "scale")
             yield Change("FW20", "scale_off_by_1e-6", f"{text(node)} * (1 + 1e-6)", "scale")
-        case ast.BinOp(left=x, op=ast.Mult(), right=ast.Attribute(attr=name) as factor) if "scale" in name:
+        case ast.BinOp(left=x, op=ast.Mult(), right=ast.Attribute(attr=name) | ast.Name(id=name) as factor) if (
+            "scale" in name
+        ):
             yield Change("FW19", "no_scale", text(x), "scale")
             yield Change("FW20", "scaled_twice", f"{text(node)} * {text(factor)}", "scale")
             yield Change("FW20", "scale_off_by_1e-6", f"{text(node)} * (1 + 1e-6)", "scale")

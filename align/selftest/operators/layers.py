@@ -4,14 +4,14 @@ import ast
 import copy
 from collections.abc import Iterator
 
-from align.selftest.operators.scope import ACTIVATIONS, NORMS, Change, Operator, Scope, is_call, label, mentions, text
+from align.selftest.operators.scope import ACTIVATIONS, Change, Operator, Scope, is_call, label, mentions, text
 
 
 def left_out(node: ast.AST, scope: Scope) -> Iterator[Change]:
     """A norm or an activation that is not called."""
     match node:
         case ast.Call(func=ast.Attribute(attr=name), args=[x]):
-            if scope.child_class(node) in NORMS:
+            if scope.calls_norm(node):
                 yield Change("FW09", f"no_{name}", text(x))
             elif scope.child_class(node) in ACTIVATIONS:
                 yield Change("FW16", f"no_{name}", text(x))
@@ -21,7 +21,7 @@ def residual(node: ast.AST, scope: Scope) -> Iterator[Change]:
     """Norm(residual + branch)."""
     match node:
         case ast.Call(func=norm, args=[ast.BinOp(left=left, op=ast.Add(), right=right)]):
-            if scope.child_class(node) in NORMS:
+            if scope.calls_norm(node):
                 one, other = text(left), text(right)
                 yield Change("FW08", "norm_before_the_sum", f"({one} + {text(norm)}({other}))")
                 yield Change("FW71", "no_residual", f"{text(norm)}({other})")
@@ -32,7 +32,7 @@ def term(node: ast.AST, scope: Scope) -> Iterator[Change]:
     """A term of a sum that no norm or softmax takes at once."""
     match node:
         case ast.BinOp(left=left, op=ast.Add(), right=right) if not scope.counts(left) and not scope.counts(right):
-            if scope.child_class(scope.parent(node)) in NORMS or scope.enters_softmax(node):
+            if scope.calls_norm(scope.parent(node)) or scope.enters_softmax(node):
                 return
             for lost, kept in ((right, left), (left, right)):
                 if not isinstance(lost, ast.BinOp):

@@ -10,6 +10,8 @@ from align.selftest.source import Unit
 NORMS = ("LayerNorm", "RMSNorm", "GroupNorm")
 ACTIVATIONS = ("GELU", "ReLU", "SiLU", "Tanh", "Sigmoid", "Softplus")
 
+OWN_NORM = "Norm"  # what the name of an architecture's own norm ends in
+
 _SIZES = ("shape", "start", "stop", "step", "ndim")
 
 
@@ -81,6 +83,11 @@ class Scope:
                 path = name if self.unit.module == ROOT else f"{self.unit.module}.{name}"
                 return self.unit.site.kinds.get(path, {"class": ""})["class"]
         return ""
+
+    def calls_norm(self, node: ast.AST) -> bool:
+        """Whether a node calls a submodule that normalises: one of the framework's, or of the file's own."""
+        kind = self.child_class(node)
+        return kind in NORMS or (kind.endswith(OWN_NORM) and kind in self.unit.source.classes)
 
     def enters_softmax(self, node: ast.AST) -> bool:
         """Whether a node is part of what a softmax is taken of."""
