@@ -80,6 +80,8 @@ def run(network, batch):
             if name.endswith("softmax") or isinstance(module, torch.nn.Softmax):
                 valid = inputs[1][:, None, None] == 1 if len(inputs) > 1 else inputs[0] > -1e30
                 attentions.append(attention(inputs[0].masked_fill(~valid, 0.0), valid, output))
+            elif name.endswith(".scale"):
+                pass  # a factor, no activation
             elif isinstance(output, torch.Tensor) and output.is_floating_point() and output.ndim:
                 activations[name] = output.std().item(), output.abs().max().item()
 
