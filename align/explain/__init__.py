@@ -29,6 +29,7 @@ from align.explain.hypotheses.positions import rotations, sinusoids
 from align.explain.hypotheses.softmaxes import softmaxes
 from align.explain.hypotheses.sums import sums
 from align.explain.hypotheses.tensors import another, parts, reordered, times_known
+from align.explain.hypotheses.units import gates, scales_by_keys, scores_of_one_head, turned_by_tables
 from align.explain.hypotheses.values import constant, rearranged, regathered, scaled, shifted
 from align.explain.target import Target
 
@@ -52,6 +53,10 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     losses,
     pooling,
     rotations,
+    turned_by_tables,
+    gates,
+    scores_of_one_head,
+    scales_by_keys,
     sinusoids,
     changed_values,
     indices,

@@ -21,7 +21,7 @@ def kept_scale(node: ast.AST, scope: Scope) -> Iterator[Change]:
     match node:
         case ast.BinOp(left=ast.Name() as x, op=ast.Mult(), right=ast.Attribute(value=ast.Name(id="self")) as weight):
             if weight.attr == "weight":
-                yield Change("FW50", "no_weight", text(x), "weight|γ|multiplied|scale")
+                yield Change("FW50", "no_weight", text(x), "weight|γ|multiplied|scale|its input")
                 yield Change("FW07", "weight_plus_1", f"({text(x)} * (1 + {text(weight)}))")
 
 
