@@ -11,6 +11,7 @@ from rich.table import Table
 
 from align import registry
 from align.errors import CannotCompareError
+from align.foreign import command as foreign
 from align.selftest import command as selftest
 from align.stages import STAGES, Options
 
@@ -51,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(arguments)
         if options.command == "selftest":
             return PARITY if selftest.run(options) else NO_PARITY
+        if options.command == "compare":
+            return PARITY if foreign.run(options) else NO_PARITY
         return _list() if options.command == "list" else _stage(options)
     except CannotCompareError as error:
         errors.print(f"align: {error}", style="red", highlight=False, markup=False)
@@ -78,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_options(everything)
     everything.add_argument("--keep-going", action="store_true", help="run the later stages too after a red one")
     everything.set_defaults(stages=tuple(STAGES))
+    formatted = {"epilog": foreign.EXAMPLES, "formatter_class": argparse.RawDescriptionHelpFormatter}
+    foreign.add_options(commands.add_parser("compare", help=foreign.SUMMARY, **formatted))
     commands.add_parser("list", help="the registered models with their tasks and variants")
     selftest.add_options(commands.add_parser("selftest", help=selftest.SUMMARY))
     return parser

@@ -53,7 +53,7 @@ def compare_case(
         CannotCompareError: the case cannot be built; the message says what to change.
     """
     steps = steps or Steps()
-    with steps.shown(), _sides(interpreters) as (torch, paddle):
+    with steps.shown(), sides(interpreters) as (torch, paddle):
         return judge_case(case, torch, paddle, steps, reprod_log, stages, options, keep_going)
 
 
@@ -93,21 +93,31 @@ def judge_case(
         for report in reports:
             if reprod_log and report.free_run:
                 report.free_run.save_reprod_log(reprod_log)
-    return Report(case.as_json(), _environment(descriptions), reports)
+    return Report(case.as_json(), environment(descriptions), reports)
 
 
 def compare(
-    torch_module: Any, paddle_module: Any, batch: Mapping[str, np.ndarray], stages: Sequence[str] = ("forward",)
+    torch_module: Any,
+    paddle_module: Any,
+    batch: Mapping[str, np.ndarray],
+    stages: Sequence[str] = ("forward",),
+    weight_map: str | Path | None = None,
 ) -> Report:
-    """Compare two live modules as they stand, on the keyword arguments `batch` of their forward.
+    """Compare two live modules, on the keyword arguments `batch` of their forward.
 
-    Modules are matched by dotted name. Both are given back unchanged, in the dtype they came in.
+    Without `weight_map` each computes with its own weights, and modules are matched by dotted name. With "auto", or the
+    file of a map, the Paddle module computes with torch's weights, and what corresponds follows from the map (see
+    `align.foreign`). Both are given back unchanged, in the dtype they came in.
 
     Raises:
-        CannotCompareError: the batch is empty, or the torch module does not run on it.
+        CannotCompareError: the batch is empty, the torch module does not run on it, or the map stays ambiguous.
     """
     if not batch:
         raise CannotCompareError("the batch is empty: give the keyword arguments of forward as arrays")
+    if weight_map is not None:
+        from align.foreign.compare import compare_modules  # which stands on this file
+
+        return compare_modules(torch_module, paddle_module, batch, stages, weight_map).report
     with tempfile.TemporaryDirectory(prefix="plumbline-") as name:
         torch, paddle = InProcessClient("torch"), InProcessClient("paddle")
         descriptions = {"torch": torch.session.adopt(torch_module), "paddle": paddle.session.adopt(paddle_module)}
@@ -119,21 +129,25 @@ def compare(
             torch.session.release()
             paddle.session.release()
     classes = {"torch_class": type(torch_module).__name__, "paddle_class": type(paddle_module).__name__}
-    return Report({"model": classes["torch_class"], **classes}, _environment(descriptions), reports)
+    return Report({"model": classes["torch_class"], **classes}, environment(descriptions), reports)
 
 
 def assert_parity(
-    torch_module: Any, paddle_module: Any, batch: Mapping[str, np.ndarray], stages: Sequence[str] = ("forward",)
+    torch_module: Any,
+    paddle_module: Any,
+    batch: Mapping[str, np.ndarray],
+    stages: Sequence[str] = ("forward",),
+    weight_map: str | Path | None = None,
 ) -> Report:
     """Like `compare`, for tests: raises AssertionError with the whole report unless there is parity."""
-    report = compare(torch_module, paddle_module, batch, stages)
+    report = compare(torch_module, paddle_module, batch, stages, weight_map)
     if not report.passed:
         raise AssertionError(str(report))
     return report
 
 
 @contextmanager
-def _sides(interpreters: Interpreters) -> Iterator[tuple[Client, Client]]:
+def sides(interpreters: Interpreters) -> Iterator[tuple[Client, Client]]:
     clients: list[Client] = []
     try:
         for framework, python in (("torch", interpreters.torch), ("paddle", interpreters.paddle)):
@@ -144,6 +158,6 @@ def _sides(interpreters: Interpreters) -> Iterator[tuple[Client, Client]]:
             client.close()
 
 
-def _environment(descriptions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def environment(descriptions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     facts: dict[str, Any] = {name: f"{name} {d['version']}" for name, d in descriptions.items()}
     return facts | {"numpy": np.__version__, "threads": {name: d["threads"] for name, d in descriptions.items()}}
