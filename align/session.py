@@ -343,8 +343,9 @@ class Session:
             return
         self.backend.cast(self.model, dtype)
         for name, table in self.backend.tables(self.model) if self._tables else ():
-            if name in self._tables:
-                self.backend.set_value(table, self._tables[name].astype(dtype))
+            due = self._tables.get(name)
+            if due is not None and not np.array_equal(self.backend.to_numpy(table), due.astype(dtype)):
+                self.backend.set_value(table, due.astype(dtype))
         tensors = dict(self.backend.parameters(self.model))
         try:
             for name, value in self.weights():

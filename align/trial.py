@@ -62,7 +62,9 @@ class Trial:
         self.dtype = dtype
         number = next(pair.numbers)
         self._path = pair.folder / f"{number}-{dtype}.rec"
-        self._training = {"training": {"common": pair.common, "silent": sorted({*silent, *pair.silent})}} if backward else {}
+        self._training = (
+            {"training": {"common": pair.common, "silent": sorted({*silent, *pair.silent})}} if backward else {}
+        )
         self._back = pair.folder / f"{number}-{dtype}-gradients.rec" if backward else None
         self.probe = probe
         self.reference: Record

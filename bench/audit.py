@@ -23,6 +23,7 @@ NAMES = (
 )
 _ABSTRACT = re.compile("pre-?trained", re.IGNORECASE)
 _PREFERRED = ("LM", "Generation", "SequenceClassification", "")  # of the heads with a loss
+_TOLD = 4  # modules that one row speaks of
 _BEGIN, _END = "<!-- audit: begin -->", "<!-- audit: end -->"
 
 
@@ -71,7 +72,11 @@ def classes(name: str) -> Iterator[tuple[str, tuple[str, ...]]]:
         for key, value in vars(theirs).items()
         if inspect.isclass(value) and value.__module__ == theirs.__name__ and hasattr(value, "config_class")
     ]
-    both = [key for key in found if _exported(transformers, key) and _exported(paddlenlp.transformers, key) and not _ABSTRACT.search(key)]
+    both = [
+        key
+        for key in found
+        if _exported(transformers, key) and _exported(paddlenlp.transformers, key) and not _ABSTRACT.search(key)
+    ]
     bare = [key for key in both if key.endswith("Model")]
     if bare:
         yield min(bare, key=len), ("forward", "backward")
@@ -120,22 +125,27 @@ def _told(report: "Report") -> str:  # type: ignore[name-defined]  # noqa: F821
     if report.passed:
         count = sum(len(stage.verdicts) for stage in report.stages)
         worst = max(v.ratio for stage in report.stages for v in stage.verdicts if v.passed)
-        left = [stage.stage for stage in report.stages]
-        return f"{count} comparisons agree in {', '.join(left)}; the worst stands at {worst:.2g} of its limit"
-    parts = []
+        ran = ", ".join(stage.stage for stage in report.stages)
+        notes = [
+            n for stage in report.stages for n in stage.notes if n.startswith("compared without") or "left out" in n
+        ]
+        text = f"{count} comparisons agree in {ran}; the worst stands at {worst:.2g} of its limit"
+        return "; ".join([text, *dict.fromkeys(notes)])
+    told: dict[str, str] = {}
     for stage in report.stages:
-        for finding in stage.blame[:2]:
+        for finding in stage.blame:
+            kind = re.sub(r"(?<![^.])\d+(?![^.])", "N", finding.module)
             cause = finding.evidence.get("explanation", {}).get("text")
-            parts.append(f"{stage.stage}: {finding.module}: {finding.why}" + (f" — {cause}" if cause else ""))
-    return "; ".join(parts)
+            why = finding.why.removeprefix("in training mode its values differ already: ")
+            told.setdefault(kind, f"{stage.stage}: `{finding.module}`: {why}" + (f" — {cause}" if cause else ""))
+    more = len(told) - _TOLD
+    return "; ".join([*list(told.values())[:_TOLD], *([f"and {more} more"] if more > 0 else [])])
 
 
 def write_table(path: Path, rows: Sequence[Row]) -> None:
     """Replace what stands between the two marks in a Markdown file by the table."""
     lines = ["| model | verdict | what was found | command |", "|---|---|---|---|"]
-    lines += [
-        f"| {row.model} | {row.verdict} | {row.text.replace('|', '/')} | `{row.command}` |" for row in rows
-    ]
+    lines += [f"| {row.model} | {row.verdict} | {row.text.replace('|', '/')} | `{row.command}` |" for row in rows]
     text = path.read_text(encoding="utf-8")
     before, _, rest = text.partition(_BEGIN)
     after = rest.partition(_END)[2]

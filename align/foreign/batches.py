@@ -81,9 +81,7 @@ _FIELDS: Mapping[str, Callable[[_Sizes], np.ndarray]] = {
     "decoder_attention_mask": lambda sizes: _mask(OTHER_LENGTH),
     "pixel_values": _image,
     "input_values": lambda sizes: _normals(sizes, "input_values", (BATCH, _SAMPLES)),
-    "input_features": lambda sizes: _normals(
-        sizes, "input_features", (BATCH, sizes.of(Kind.MELS, _MELS), _FRAMES)
-    ),
+    "input_features": lambda sizes: _normals(sizes, "input_features", (BATCH, sizes.of(Kind.MELS, _MELS), _FRAMES)),
 }
 # Fields whose absence is the rule, however many forwards know them.
 _ABSENT_IF_ZERO = {"token_type_ids": Kind.TYPES}

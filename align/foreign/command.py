@@ -25,8 +25,12 @@ _STAGES = ("forward", "loss", "backward")
 def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("torch", metavar="TORCH", help="the torch side, as package.module:Class")
     parser.add_argument("paddle", metavar="PADDLE", help="the Paddle side")
-    parser.add_argument("--config", type=Path, metavar="FILE", help='JSON: {"torch": {…}, "paddle": {…}}, the words of each')
-    parser.add_argument("--batch", type=Path, metavar="FILE.npz", help="your own batch: the keyword arguments of forward")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help='JSON: {"torch": {…}, "paddle": {…}}, the words of each'
+    )
+    parser.add_argument(
+        "--batch", type=Path, metavar="FILE.npz", help="your own batch: the keyword arguments of forward"
+    )
     parser.add_argument("--weight-map", default="auto", metavar="auto|FILE", help="find the map, or read it")
     parser.add_argument("--save-map", type=Path, metavar="FILE", help="write the map as TOML, to be edited and reused")
     parser.add_argument("--stages", default="forward", metavar="S,…", help=f"of {', '.join(_STAGES)}; default: forward")

@@ -10,15 +10,15 @@ import numpy as np
 
 from align.client import Client, InProcessClient
 from align.compare import Interpreters, environment, sides
-from align.errors import CannotCompareError
 from align.edges import ROOT, is_input, module_of
+from align.errors import CannotCompareError
 from align.foreign.batches import make_batch, make_labels
 from align.foreign.configs import Words, tiny
 from align.foreign.weights import make_weights
 from align.foreign.workbench import Found, Workbench
+from align.gradients import LOSS
 from align.mapping.links import Map
 from align.mapping.text import module_notes, read_map, summary
-from align.gradients import LOSS
 from align.operations import foreign
 from align.progress import Steps
 from align.record import Record, write_record
@@ -63,7 +63,7 @@ class Comparison:
 
 def compare_targets(
     targets: Targets,
-    interpreters: Interpreters = Interpreters(),
+    interpreters: Interpreters | None = None,
     steps: Steps | None = None,
     stages: Sequence[str] = ("forward",),
     options: Options = DEFAULT_OPTIONS,
@@ -75,7 +75,11 @@ def compare_targets(
         CannotCompareError: a target cannot be built or run, or the map stays ambiguous; the message says what to do.
     """
     steps = steps or Steps()
-    with steps.shown(), sides(interpreters) as (torch, paddle), tempfile.TemporaryDirectory(prefix="plumbline-") as name:
+    with (
+        steps.shown(),
+        sides(interpreters or Interpreters()) as (torch, paddle),
+        tempfile.TemporaryDirectory(prefix="plumbline-") as name,
+    ):
         with steps.step("building both models"):
             built = _built(targets, torch, paddle, Path(name))
         return _judge(targets, built, torch, paddle, Path(name), steps, stages, options, keep_going)
@@ -175,7 +179,10 @@ def _run_once(
     ]
     descriptions = {"torch": pending[0].result(), "paddle": pending[1].result()}
     batch = targets.batch or make_batch(
-        descriptions["torch"]["forward"], descriptions["paddle"]["forward"], descriptions["torch"]["config"], targets.seed
+        descriptions["torch"]["forward"],
+        descriptions["paddle"]["forward"],
+        descriptions["torch"]["config"],
+        targets.seed,
     )
     failure: CannotCompareError | None = None
     for left_out in _OPTIONAL if targets.batch is None else ((),):
@@ -273,8 +280,12 @@ def _with_labels(targets: Targets, built: _Built, found: Found, folder: Path) ->
     if labels is None:
         return bench, found
     file = write_record(folder / "labelled.rec", built.batch | {_LABELS: labels})
-    labelled = replace(bench, batch=file)
-    return labelled, labelled.wired(found.weights)
+    try:
+        labelled = replace(bench, batch=file)
+        return labelled, labelled.wired(found.weights)
+    except CannotCompareError as error:
+        built.words.notes.append(f"compared without labels: with them {error}")
+        return bench, bench.wired(found.weights)
 
 
 def _is_output(edge: str) -> bool:

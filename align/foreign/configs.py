@@ -69,7 +69,9 @@ def tiny(torch: Mapping[str, Any], paddle: Mapping[str, Any], tied: bool = False
     return words
 
 
-def _pairs(ours: Mapping[str, Any], theirs: Mapping[str, Any], synonyms: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+def _pairs(
+    ours: Mapping[str, Any], theirs: Mapping[str, Any], synonyms: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
     """Options of both sides that mean the same: by name, by the other side's own synonyms, by kind."""
     taken: set[str] = set()
     for option in ours:
@@ -105,7 +107,9 @@ def _sized(
             other = theirs.get(pairs.get(option, option), {})
             inner = dict(_pairs(value, other if isinstance(other, Mapping) else {}, {}))
             made[option] = _sized(value, other, inner, base, tied, depth + number % 2)[0]
-        elif (size := _size(option, value, sizes)) is not None and (option in pairs or kind_of(option) not in _TIED_SIZES):
+        elif (size := _size(option, value, sizes)) is not None and (
+            option in pairs or kind_of(option) not in _TIED_SIZES
+        ):
             made[option] = size
         elif option in pairs and option not in base[0] and option not in _NOT_FUNCTION:
             made[option] = value

@@ -18,8 +18,9 @@ def make_weights(
 ) -> dict[str, np.ndarray]:
     """Every tensor of a model, drawn around what it is initialised to; a tied one is drawn once.
 
-    Matrices are drawn anew, by their smaller side; vectors stay near their initial values, so that a norm's weight
-    stays near 1; `sharpness` is the deviation of what a matrix makes of numbers of deviation 1. Tables that are not trained and integers stay as they are; running statistics are moved.
+    Matrices are drawn anew, by their smaller side; `sharpness` is the deviation of what one makes of numbers of
+    deviation 1. Vectors stay near their initial values, so that a norm's weight stays near 1. Tables that are not
+    trained and integers stay as they are; running statistics are moved.
     """
     return {name: _drawn(name, value, description, seed, sharpness) for name, value in initial.items()}
 

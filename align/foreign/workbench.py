@@ -62,7 +62,9 @@ class Workbench:
         """
         found = known or decide(propose(self._ours, self._theirs), self._ours, self._theirs, self._attempt)
         if not found.links:
-            raise CannotCompareError("the two models have no weights in common: no shape of one is a shape of the other")
+            raise CannotCompareError(
+                "the two models have no weights in common: no shape of one is a shape of the other"
+            )
         return self.wired(found)
 
     @property

@@ -17,6 +17,7 @@ from align.mapping.weights import Proposal, Question, Unit, links_of, ops
 # What a map fails at: how many edges, and how early the first of them comes. Less is better.
 Failure = tuple[int, int]
 Try = Callable[[Map], Failure]
+_Order = tuple[int, ...]
 
 _WHOLE = 4  # units of which every order is tried; of more, only exchanges of two
 
@@ -27,12 +28,11 @@ def decide(proposal: Proposal, torch: Side, paddle: Side, attempt: Try) -> Map:
     Raises:
         CannotCompareError: assignments that are equally good by name and by function; all of them are named.
     """
-    pairs = {a: b for a, b, _, _ in proposal.pairs}
     links = [link for a, b, c, alone in proposal.pairs for link in links_of(a, b, c, alone, torch, paddle)]
-    state = _State(torch, paddle, pairs, {link.paddle: link for link in [*links, *proposal.packs]}, proposal)
+    state = _State(torch, paddle, {link.paddle: link for link in [*links, *proposal.packs]}, proposal)
     open_questions: list[str] = []
-    for question in proposal.questions:
-        open_questions += _settle(question, state, attempt)
+    for questions in _asked_alike(proposal.questions):
+        open_questions += _settle(questions, state, attempt)
     for packed in _packed_alike(state):
         open_questions += _settle_packing(packed, state, attempt)
     for key, link in list(state.links.items()):
@@ -51,7 +51,6 @@ def decide(proposal: Proposal, torch: Side, paddle: Side, attempt: Try) -> Map:
 class _State:
     torch: Side
     paddle: Side
-    pairs: dict[Unit, Unit]
     links: dict[tuple[str, ...], Link]
     proposal: Proposal
 
@@ -73,11 +72,28 @@ class _State:
         self.links = {link.paddle: link for link in found.links}
 
 
-def _settle(question: Question, state: _State, attempt: Try) -> list[str]:
-    """Settle one question, or return it in words."""
-    tried: list[tuple[Failure, Map, tuple[tuple[Unit, Unit], ...]]] = []
-    for order in _orders(question):
-        found = state.with_pairs(order)
+def _asked_alike(questions: Sequence[Question]) -> list[list[Question]]:
+    """The questions, those together that ask the same of every layer; units of all in the order of their names."""
+    found: dict[tuple[object, ...], list[Question]] = {}
+    for question in questions:
+        ours, theirs = (tuple(sorted(units, key=_by_name)) for units in (question.torch, question.paddle))
+        key = (tuple(map(_by_name, ours)), tuple(map(_by_name, theirs)))
+        found.setdefault(key, []).append(Question(ours, theirs))
+    return list(found.values())
+
+
+def _by_name(unit: Unit) -> tuple[str, ...]:
+    return words(unit.label)
+
+
+def _settle(questions: Sequence[Question], state: _State, attempt: Try) -> list[str]:
+    """Settle one question of all layers, or return it in words."""
+    tried: list[tuple[Failure, Map, _Order]] = []
+    first = questions[0]
+    for order in _orders(len(first.torch), len(first.paddle)):
+        found = state.with_pairs(
+            [(q.torch[i], unit) for q in questions for i, unit in zip(order, q.paddle, strict=False)]
+        )
         if found is not None:
             tried.append((attempt(found), found, order))
     best = min(failure for failure, _, _ in tried)
@@ -85,29 +101,26 @@ def _settle(question: Question, state: _State, attempt: Try) -> list[str]:
     if len(winners) == 1:
         state.take(winners[0][1])
         return []
-    return _words(question, winners)
+    return [text for question in questions for text in _words(question, [order for _, _, order in winners])]
 
 
-def _orders(question: Question) -> Iterator[tuple[tuple[Unit, Unit], ...]]:
-    """The assignments to be tried, that of the proposal first."""
-    theirs = question.paddle
-    if len(question.torch) <= _WHOLE:
-        for ours in itertools.permutations(question.torch, len(theirs)):
-            yield tuple(zip(ours, theirs, strict=True))
+def _orders(ours: int, theirs: int) -> Iterator[_Order]:
+    """Which of torch's units each Paddle unit is given: all ways, or of many units only exchanges of two."""
+    if ours <= _WHOLE:
+        yield from itertools.permutations(range(ours), theirs)
         return
-    plain = list(question.torch)
-    yield tuple(zip(plain, theirs, strict=False))
-    for i, j in itertools.combinations(range(len(plain)), 2):
-        turned = list(plain)
-        turned[i], turned[j] = turned[j], turned[i]
-        yield tuple(zip(turned, theirs, strict=False))
+    yield tuple(range(theirs))
+    for i, j in itertools.combinations(range(ours), 2):
+        turned = list(range(ours))
+        turned[i], turned[j] = j, i
+        yield tuple(turned[:theirs])
 
 
-def _words(question: Question, winners: Sequence[tuple[Failure, Map, tuple[tuple[Unit, Unit], ...]]]) -> list[str]:
+def _words(question: Question, winners: Sequence[_Order]) -> list[str]:
     """For each Paddle unit that stays open, its candidates."""
     found = []
-    for unit in question.paddle:
-        candidates = list(dict.fromkeys(a.label for _, _, order in winners for a, b in order if b == unit))
+    for place, unit in enumerate(question.paddle):
+        candidates = list(dict.fromkeys(question.torch[order[place]].label for order in winners))
         if len(candidates) > 1:
             found.append(f"{unit.label} (paddle) may be {' or '.join(candidates)} (torch)")
     return found
@@ -168,9 +181,7 @@ def _group_counts(links: Sequence[Link], state: _State) -> list[int]:
 
 def _settle_op(key: tuple[str, ...], link: Link, state: _State, attempt: Try) -> list[str]:
     """Settle how a tensor is stored where its shape and class do not say."""
-    candidates = [
-        replace(link, op=op) for op in ops(link.torch[0], link.paddle[0], state.torch, state.paddle)
-    ]
+    candidates = [replace(link, op=op) for op in ops(link.torch[0], link.paddle[0], state.torch, state.paddle)]
     if len(candidates) < 2:
         return []
     tried = [(attempt(Map(tuple((state.links | {key: c}).values()))), c) for c in candidates]
@@ -188,4 +199,6 @@ def _way(link: Link) -> str:
     if op.axis is not None:
         order = ", ".join(link.paddle if op.split else link.torch)
         return f"in the order {order}" + (f" alternating {op.groups} times" if op.groups > 1 else "")
-    return {"Keep": "as it is", "Linear": "transposed"}.get(op.word, "reshaped" + " after a transposition" * op.transposed)
+    return {"Keep": "as it is", "Linear": "transposed"}.get(
+        op.word, "reshaped" + " after a transposition" * op.transposed
+    )

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from difflib import SequenceMatcher
-from functools import lru_cache
+from functools import cache
 
 # Words for the same thing, as people name the parts of networks; the first stands for all.
 _SAME = (
@@ -34,7 +34,7 @@ _FILLER = frozenset({"model", "module", "net", "the", "of", "attributes"})
 _NUMBERED = re.compile(r"([a-zA-Z]+)(\d+)$")
 
 
-@lru_cache(maxsize=None)
+@cache
 def tokens(name: str) -> tuple[str, ...]:
     """The words of a dotted name: `encoder.layer.0.q_proj.weight` is layer, query, linear, weight after encoder."""
     found: list[str] = []
@@ -48,7 +48,7 @@ def tokens(name: str) -> tuple[str, ...]:
 
 
 def _without_pairs(words: Sequence[str]) -> list[str]:
-    """"layer norm" is a norm and "q linear" a query."""
+    """ "layer norm" is a norm and "q linear" a query."""
     kept: list[str] = []
     for word in words:
         if word == "norm" and kept and kept[-1] == "layer":
@@ -66,7 +66,7 @@ def numbers(name: str) -> tuple[int, ...]:
     return tuple(int(token) for token in tokens(name) if token.isdecimal())
 
 
-@lru_cache(maxsize=None)
+@cache
 def alike(one: str, other: str) -> float:
     """Between 0 and 1: how much of two names means the same. The last words count most: they say what a tensor is."""
     a, b = words(one), words(other)
@@ -82,7 +82,7 @@ def _covered(a: Sequence[str], b: Sequence[str]) -> float:
     return sum(w * f for w, f in zip(weights, found, strict=True)) / sum(weights)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _same(one: str, other: str) -> float:
     if one == other:
         return 1.0

@@ -53,7 +53,12 @@ def rules(links: Iterable[Link]) -> list[MapRule]:
         )
         groups.setdefault(key, []).append(link)
     return [
-        MapRule(*key, sure=min(found, key=lambda k: k.certainty).sure, certainty=min(k.certainty for k in found), count=len(found))
+        MapRule(
+            *key,
+            sure=min(found, key=lambda k: k.certainty).sure,
+            certainty=min(k.certainty for k in found),
+            count=len(found),
+        )
         for key, found in groups.items()
     ]
 
@@ -66,7 +71,12 @@ def save_map(path: Path, found: Map) -> None:
     """Write the map as TOML, each rule under a comment that says how sure it is."""
     lines = ["# A weight map of plumbline: torch → paddle. {} stands for the same numbers on both sides.", ""]
     for rule in rules(found.links):
-        lines += [f"# {rule.reason}", "[[rule]]", f"torch = {_spelled(rule.torch)}", f"paddle = {_spelled(rule.paddle)}"]
+        lines += [
+            f"# {rule.reason}",
+            "[[rule]]",
+            f"torch = {_spelled(rule.torch)}",
+            f"paddle = {_spelled(rule.paddle)}",
+        ]
         op = rule.op
         lines += ["transposed = true"] * op.transposed
         lines += [f"shape = {list(op.shape)}"] * (op.shape is not None)

@@ -93,7 +93,10 @@ def _tensor_units(side: Side, left: Sequence[str]) -> Iterator[tuple[object, Uni
     for index, name in enumerate(left):
         shape = side.shapes[name]
         if size(shape) > 1 or name in side.trainable:
-            yield (size(shape), size(shape) == max(shape, default=1)), _unit(side, (name,), name, side.owner[name].kind, index)
+            yield (
+                (size(shape), size(shape) == max(shape, default=1)),
+                _unit(side, (name,), name, side.owner[name].kind, index),
+            )
 
 
 def _unit(side: Side, names: tuple[str, ...], label: str, kind: str, index: int) -> Unit:
@@ -119,7 +122,10 @@ def _assign(ours: list[Unit], theirs: list[Unit], torch: Side, paddle: Side, pro
             proposal.questions.append(
                 Question(tuple(ours[i] for i in members), tuple(theirs[chosen[i]] for i in members if i in chosen))
             )
-    taken = {name for i in chosen for name in ours[i].names}, {name for j in chosen.values() for name in theirs[j].names}
+    taken = (
+        {name for i in chosen for name in ours[i].names},
+        {name for j in chosen.values() for name in theirs[j].names},
+    )
     proposal.left_torch = [name for name in proposal.left_torch if name not in taken[0]]
     proposal.left_paddle = [name for name in proposal.left_paddle if name not in taken[1]]
 
@@ -134,9 +140,7 @@ def _counted(units: list[Unit]) -> list[Unit]:
     for unit in units:
         kind = _template(unit)
         least[kind] = tuple(map(min, zip(least.get(kind, unit.numbers), unit.numbers, strict=False)))
-    return [
-        Unit(u.names, u.label, u.kind, u.place, u.index, _minus(u.numbers, least[_template(u)])) for u in units
-    ]
+    return [Unit(u.names, u.label, u.kind, u.place, u.index, _minus(u.numbers, least[_template(u)])) for u in units]
 
 
 def _template(unit: Unit) -> tuple[str, ...]:
@@ -218,7 +222,7 @@ def ops(ours: str, theirs: str, torch: Side, paddle: Side) -> list[Op]:
     if size(one) != size(other):
         return []
     flat = [Op(shape=other)]
-    return flat + [Op(transposed=True, shape=other)] if len(one) == 2 and min(one) > 1 else flat
+    return [*flat, Op(transposed=True, shape=other)] if len(one) == 2 and min(one) > 1 else flat
 
 
 def links_of(ours: Unit, theirs: Unit, certainty: float, alone: bool, torch: Side, paddle: Side) -> list[Link]:

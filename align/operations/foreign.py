@@ -214,4 +214,3 @@ def _plain(value: Any) -> Any:
 def _brief(error: Exception) -> str:
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
-

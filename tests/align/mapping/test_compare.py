@@ -22,7 +22,10 @@ def reference():
     [
         (toys.Alike, "Linear(layers.0.attention.query.weight → block1.mix.q_proj.weight)"),
         (toys.Unlike, "Linear(layers.0.attention.query.weight → block1.mix.delta.weight)"),
-        (toys.Packed, "layers.0.attention.query.weight + layers.0.attention.key.weight + layers.0.attention.value.weight"),
+        (
+            toys.Packed,
+            "layers.0.attention.query.weight + layers.0.attention.key.weight + layers.0.attention.value.weight",
+        ),
         (
             toys.Alternating,
             "layers.0.attention.value.weight + layers.0.attention.query.weight + layers.0.attention.key.weight",
