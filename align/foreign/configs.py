@@ -82,7 +82,7 @@ def _pairs(
     for option in ours:
         if option not in theirs:
             other = synonyms.get(option)
-            kind = kind_of(option)
+            kind = None if kind_of(option) is Kind.DROPOUT else kind_of(option)
             if other not in theirs or (kind and kind_of(str(other)) is not kind):
                 of_kind = [name for name in theirs if kind and kind_of(name) is kind and name not in taken]
                 other = max(of_kind, key=lambda name: alike(name, option), default=None)

@@ -1,11 +1,11 @@
 """The edge map: which tensors that enter and leave matched modules are the same on both sides.
 
 Calls are matched in their order. In a call, outputs with the same path and shape are the same; the others are matched
-in order by shape and kind. Where one side has more of a shape, equal values decide. A tensor that one side is given
+in order by shape and kind. Where one side has more of a shape, equal values decide or nothing does. A tensor that one side is given
 more often in the same call (as query, key and value) is left out: its gradient comes in as many parts.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -80,7 +80,10 @@ def _match(
                 found[edge] = equal[0]
         ours = [edge for edge in ours if edge not in found.values()]
         theirs = [edge for edge in theirs if edge not in found]
-    # What has been found does not leave the order: only floats and integers of one shape can take each other's place.
+    if not final:  # of several that could be meant, none is
+        counts = Counter(torch.edges[e] for e in ours), Counter(paddle.edges[e] for e in theirs)
+        ours = [edge for edge in ours if counts[0][torch.edges[edge]] == counts[1][torch.edges[edge]]]
+        theirs = [edge for edge in theirs if counts[0][paddle.edges[edge]] == counts[1][paddle.edges[edge]]]
     matcher = SequenceMatcher(None, [torch.edges[e] for e in ours], [paddle.edges[e] for e in theirs], autojunk=False)
     for block in matcher.get_matching_blocks():
         for k in range(block.size):

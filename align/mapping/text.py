@@ -79,7 +79,7 @@ def save_map(path: Path, found: Map) -> None:
         ]
         op = rule.op
         lines += ["transposed = true"] * op.transposed
-        lines += [f"shape = {list(op.shape)}"] * (op.shape is not None)
+        lines += [] if op.shape is None else [f"shape = {list(op.shape)}"]
         lines += [f"axis = {op.axis}", f"groups = {op.groups}"] * (op.axis is not None)
         lines.append("")
     for side, names in (("torch", found.only_torch), ("paddle", found.only_paddle)):

@@ -258,7 +258,8 @@ def _parts(whole: str, one: Side, many: Side, parts: Sequence[str]) -> tuple[tup
         families[many.shapes[name]].append(name)
     best = None
     for part, names in families.items():
-        for turned in (False, True)[: 2 if len(shape) == 2 else 1]:
+        linear = one.owner[whole].transposed or many.owner[names[0]].transposed
+        for turned in ((True, False) if linear else (False, True)) if len(shape) == 2 else (False,):
             view = part[::-1] if turned else part
             axes = [n for n in range(len(shape)) if len(view) == len(shape) and shape[n] != view[n]]
             if len(axes) != 1 or not view[axes[0]] or shape[axes[0]] % view[axes[0]]:

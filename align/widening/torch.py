@@ -22,5 +22,10 @@ def _wide(value: Any) -> Any:
 
 @contextmanager
 def widened() -> Iterator[None]:
-    with _Wide():
-        yield
+    narrow = torch.FloatTensor
+    try:
+        torch.FloatTensor = torch.DoubleTensor  # type: ignore[misc]
+        with _Wide():
+            yield
+    finally:
+        torch.FloatTensor = narrow  # type: ignore[misc]

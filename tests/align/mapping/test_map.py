@@ -69,9 +69,9 @@ def test_parts_that_alternate():
 
 
 def test_a_map_is_saved_edited_and_read(tmp_path):
-    ours, theirs = side(SHAPES), side({n.replace("a", "b"): s[::-1] for n, s in SHAPES.items()}, transposed=True)
+    ours, theirs = side(SHAPES), side({n.replace("a.", "b."): s[::-1] for n, s in SHAPES.items()}, transposed=True)
     links = tuple(
-        Link((n,), (n.replace("a", "b"),), Op(transposed=len(s) == 2), FUNCTION, 0.8, (s,)) for n, s in SHAPES.items()
+        Link((n,), (n.replace("a.", "b."),), Op(transposed=len(s) == 2), FUNCTION, 0.8, (s,)) for n, s in SHAPES.items()
     )
     assert [str(rule) for rule in rules(links)] == ["Linear(a.{}.weight → b.{}.weight)", "Keep(a.{}.bias → b.{}.bias)"]
     file = tmp_path / "map.toml"
@@ -93,7 +93,7 @@ def test_a_map_is_saved_edited_and_read(tmp_path):
     ],
 )
 def test_a_map_that_cannot_be_used_is_refused(tmp_path, text, message):
-    ours, theirs = side(SHAPES), side({n.replace("a", "b"): s[::-1] for n, s in SHAPES.items()}, transposed=True)
+    ours, theirs = side(SHAPES), side({n.replace("a.", "b."): s[::-1] for n, s in SHAPES.items()}, transposed=True)
     (tmp_path / "map.toml").write_text(text)
     with pytest.raises(align.CannotCompareError, match=message):
         read_map(tmp_path / "map.toml", ours, theirs)
