@@ -19,6 +19,7 @@ Failure = tuple[int, int]
 Try = Callable[[Map], Failure]
 _Order = tuple[int, ...]
 
+_PASSES = 3  # over all questions: the answer to one may rest on another's
 _WHOLE = 4  # units of which every order is tried; of more, only exchanges of two
 
 
@@ -31,13 +32,11 @@ def decide(proposal: Proposal, torch: Side, paddle: Side, attempt: Try) -> Map:
     links = [link for a, b, c, alone in proposal.pairs for link in links_of(a, b, c, alone, torch, paddle)]
     state = _State(torch, paddle, {link.paddle: link for link in [*links, *proposal.packs]}, proposal)
     open_questions: list[str] = []
-    for questions in _asked_alike(proposal.questions):
-        open_questions += _settle(questions, state, attempt)
-    for packed in _packed_alike(state):
-        open_questions += _settle_packing(packed, state, attempt)
-    for key, link in list(state.links.items()):
-        if link.op.axis is None:
-            open_questions += _settle_op(key, link, state, attempt)
+    for _ in range(_PASSES):
+        before = dict(state.links)
+        open_questions = _settle_all(state, attempt)
+        if state.links == before or attempt(state.map())[0] == 0:
+            break
     if open_questions:
         raise CannotCompareError(
             "the weight map is ambiguous: "
@@ -72,18 +71,27 @@ class _State:
         self.links = {link.paddle: link for link in found.links}
 
 
+def _settle_all(state: _State, attempt: Try) -> list[str]:
+    """Settle every question on the ground of what is known by now; what stays open is returned in words."""
+    open_questions: list[str] = []
+    for questions in _asked_alike(state.proposal.questions):
+        open_questions += _settle(questions, state, attempt)
+    for packed in _packed_alike(state):
+        open_questions += _settle_packing(packed, state, attempt)
+    for key, link in list(state.links.items()):
+        if link.op.axis is None:
+            open_questions += _settle_op(key, link, state, attempt)
+    return open_questions
+
+
 def _asked_alike(questions: Sequence[Question]) -> list[list[Question]]:
     """The questions, those together that ask the same of every layer; units of all in the order of their names."""
     found: dict[tuple[object, ...], list[Question]] = {}
     for question in questions:
-        ours, theirs = (tuple(sorted(units, key=_by_name)) for units in (question.torch, question.paddle))
-        key = (tuple(map(_by_name, ours)), tuple(map(_by_name, theirs)))
+        ours, theirs = (tuple(sorted(units, key=lambda unit: unit.label)) for units in (question.torch, question.paddle))
+        key = (tuple(words(unit.label) for unit in ours), tuple(words(unit.label) for unit in theirs))
         found.setdefault(key, []).append(Question(ours, theirs))
     return list(found.values())
-
-
-def _by_name(unit: Unit) -> tuple[str, ...]:
-    return words(unit.label)
 
 
 def _settle(questions: Sequence[Question], state: _State, attempt: Try) -> list[str]:

@@ -1,8 +1,8 @@
 """The edge map: which tensors that enter and leave matched modules are the same on both sides.
 
 Calls are matched in their order. In a call, outputs with the same path and shape are the same; the others are matched
-in order by shape and kind. Where one side has more of a shape, equal values decide or nothing does. A tensor that one side is given
-more often in the same call (as query, key and value) is left out: its gradient comes in as many parts.
+in order by shape and kind. Where one side has more of a shape, equal values decide or nothing does. A tensor that one
+side is given more often in the same call (as query, key and value) is left out: its gradient comes in as many parts.
 """
 
 from collections import Counter, defaultdict

@@ -123,9 +123,13 @@ def fill_own(session: Session) -> None:
 
 
 def fill_mapped(session: Session, weights: str, links: list[dict[str, Any]]) -> None:
-    """Take the record `weights`, in torch's names and layout, through a map as this side's weights."""
+    """Take the record `weights`, in torch's names and layout, through a map as this side's weights; what the map does
+    not name stays as the model made it.
+    """
     record, found = Record(weights), Map.from_json(links)
-    session.take(lambda: found.to_paddle(record), found)
+    mapped = {name for link in found.links for name in link.paddle}
+    own = [(name, value) for name, value in session.backend.own() if name not in mapped]  # type: ignore[attr-defined]
+    session.take(lambda: [*own, *found.to_paddle(record)], found)
 
 
 def wire(session: Session, **wiring: Any) -> None:
