@@ -73,7 +73,7 @@ class Capture:
             substitute = self._sink.pass_edge(Passage(name, np.asarray(value), False, caller, literal=True))
             return value if substitute is None else type(value)(substitute.item())
         if isinstance(value, Mapping):
-            tapped = copy.copy(value)
+            tapped = _copied(value)
             for key, item in value.items():
                 tapped[key] = self._tap(item, edges, caller, f"{path}.{key}")  # type: ignore[index]
             return tapped
@@ -112,6 +112,16 @@ class Capture:
             differentiable = self._backend.is_differentiable(tapped)
             substitute = edge and self._sink.pass_edge(Passage(edge, array, differentiable, caller))
             self._backend.set_value(tensor, array if substitute is None else substitute)
+
+
+def _copied(value: Mapping[Any, Any]) -> Any:
+    """A mapping of the same class to be filled anew; one whose class requires arguments is made without them."""
+    try:
+        return copy.copy(value)
+    except TypeError:
+        made = type(value).__new__(type(value))
+        vars(made).update(vars(value))
+        return made
 
 
 class _Forward:

@@ -88,7 +88,9 @@ def _asked_alike(questions: Sequence[Question]) -> list[list[Question]]:
     """The questions, those together that ask the same of every layer; units of all in the order of their names."""
     found: dict[tuple[object, ...], list[Question]] = {}
     for question in questions:
-        ours, theirs = (tuple(sorted(units, key=lambda unit: unit.label)) for units in (question.torch, question.paddle))
+        ours, theirs = (
+            tuple(sorted(units, key=lambda unit: unit.label)) for units in (question.torch, question.paddle)
+        )
         key = (tuple(words(unit.label) for unit in ours), tuple(words(unit.label) for unit in theirs))
         found.setdefault(key, []).append(Question(ours, theirs))
     return list(found.values())

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,26 +42,25 @@ class MapRule:
 
 
 def rules(links: Iterable[Link]) -> list[MapRule]:
-    """The links as rules: `{}` stands for the same numbers on both sides."""
+    """The links as rules: `{}` stands for the same numbers on both sides, of all tensors that are so named."""
+    links = list(links)
+    alike = Counter(_template(link.torch[0]) for link in links)
     groups: dict[Any, list[Link]] = {}
     for link in links:
-        numbers = {tuple(_NUMBER.findall(name)) for name in (*link.torch, *link.paddle)}
-        general = len(numbers) == 1 and link.op.shape is None
-        key = (
-            tuple(_template(n) if general else n for n in link.torch),
-            tuple(_template(n) if general else n for n in link.paddle),
-            link.op,
-        )
-        groups.setdefault(key, []).append(link)
-    return [
-        MapRule(
-            *key,
-            sure=min(found, key=lambda k: k.certainty).sure,
-            certainty=min(k.certainty for k in found),
-            count=len(found),
-        )
-        for key, found in groups.items()
-    ]
+        groups.setdefault((_templates(link.torch), _templates(link.paddle), link.op), []).append(link)
+    found = []
+    for (ours, theirs, op), members in groups.items():
+        numbers = [{tuple(_NUMBER.findall(name)) for name in (*m.torch, *m.paddle)} for m in members]
+        if len(members) > 1 and alike[ours[0]] == len(members) and all(len(n) == 1 for n in numbers):
+            sure = min(members, key=lambda m: m.certainty)
+            found.append(MapRule(ours, theirs, op, sure.sure, sure.certainty, len(members)))
+        else:
+            found += [MapRule(m.torch, m.paddle, m.op, m.sure, m.certainty, 1) for m in members]
+    return found
+
+
+def _templates(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(map(_template, names))
 
 
 def _template(name: str) -> str:
