@@ -98,31 +98,45 @@ def _asked_alike(questions: Sequence[Question]) -> list[list[Question]]:
 
 def _settle(questions: Sequence[Question], state: _State, attempt: Try) -> list[str]:
     """Settle one question of all layers, or return it in words."""
-    tried: list[tuple[Failure, Map, _Order]] = []
+    tried: dict[_Order, tuple[Failure, Map]] = {}
     first = questions[0]
-    for order in _orders(len(first.torch), len(first.paddle)):
-        found = state.with_pairs(
-            [(q.torch[i], unit) for q in questions for i, unit in zip(order, q.paddle, strict=False)]
-        )
-        if found is not None:
-            tried.append((attempt(found), found, order))
-    best = min(failure for failure, _, _ in tried)
-    winners = [entry for entry in tried if entry[0] == best]
+    start = _current(first, state)
+    while True:
+        for order in _orders(start, len(first.paddle)):
+            found = None if order in tried else state.with_pairs(_pairs(questions, order))
+            if found is not None:
+                tried[order] = attempt(found), found
+        best = min(failure for failure, _ in tried.values())
+        winners = [order for order, (failure, _) in tried.items() if failure == best]
+        if len(first.torch) <= _WHOLE or start[: len(first.paddle)] in winners:
+            break
+        start = winners[0] + tuple(i for i in start if i not in winners[0])
     if len(winners) == 1:
-        state.take(winners[0][1])
+        state.take(tried[winners[0]][1])
         return []
-    return [text for question in questions for text in _words(question, [order for _, _, order in winners])]
+    return [text for question in questions for text in _words(question, winners)]
 
 
-def _orders(ours: int, theirs: int) -> Iterator[_Order]:
-    """Which of torch's units each Paddle unit is given: all ways, or of many units only exchanges of two."""
-    if ours <= _WHOLE:
-        yield from itertools.permutations(range(ours), theirs)
+def _pairs(questions: Sequence[Question], order: _Order) -> list[tuple[Unit, Unit]]:
+    return [(q.torch[i], unit) for q in questions for i, unit in zip(order, q.paddle, strict=False)]
+
+
+def _current(question: Question, state: _State) -> _Order:
+    """Which of torch's units each Paddle unit has for now; those that have none come last."""
+    holder = {name: i for i, unit in enumerate(question.torch) for name in unit.names}
+    given = [holder[state.links[unit.names[:1]].torch[0]] for unit in question.paddle]
+    return (*given, *(i for i in range(len(question.torch)) if i not in given))
+
+
+def _orders(start: _Order, theirs: int) -> Iterator[_Order]:
+    """Which of torch's units each Paddle unit is given: all ways, or of many what one exchange makes of `start`."""
+    if len(start) <= _WHOLE:
+        yield from itertools.permutations(range(len(start)), theirs)
         return
-    yield tuple(range(theirs))
-    for i, j in itertools.combinations(range(ours), 2):
-        turned = list(range(ours))
-        turned[i], turned[j] = j, i
+    yield start[:theirs]
+    for i, j in itertools.combinations(range(len(start)), 2):
+        turned = list(start)
+        turned[i], turned[j] = turned[j], turned[i]
         yield tuple(turned[:theirs])
 
 
