@@ -5,19 +5,23 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console
 from rich.table import Table
 
 from align import registry
 from align.errors import CannotCompareError
+from align.foreign import command as foreign
 from align.gates import options as gates
 from align.recording import command as diff
 from align.recording import options as apart
 from align.reports import options as reports
 from align.selftest import command as selftest
 from align.stages import STAGES, Options
+
+if TYPE_CHECKING:
+    from align.report import Report
 
 PARITY, NO_PARITY, CANNOT_COMPARE = 0, 1, 2
 
@@ -65,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(typed, argparse.Namespace(typed=typed))
         if options.command == "selftest":
             return PARITY if selftest.run(options) else NO_PARITY
+        if options.command == "compare":
+            return _exit_code(foreign.run(options))
         if options.command == "diff":
             return PARITY if diff.run(options) else NO_PARITY
         return _list() if options.command == "list" else _stage(options)
@@ -94,6 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_options(everything)
     everything.add_argument("--keep-going", action="store_true", help="run the later stages too after a red one")
     everything.set_defaults(stages=tuple(STAGES))
+    foreign.add_options(commands.add_parser("compare", help=foreign.SUMMARY))
     commands.add_parser("list", help="the registered models with their tasks and variants")
     diff.add_options(commands.add_parser("diff", help=diff.SUMMARY))
     selftest.add_options(commands.add_parser("selftest", help=selftest.SUMMARY))
@@ -214,6 +221,10 @@ def _stage(options: argparse.Namespace) -> int:
         terminal().print(headline(report).append(gate.mark), soft_wrap=True)
     else:
         show(report, terminal(), options.verbose)
+    return _exit_code(report)
+
+
+def _exit_code(report: "Report") -> int:
     return PARITY if report.passed else NO_PARITY if report.is_red else CANNOT_COMPARE
 
 

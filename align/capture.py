@@ -6,6 +6,7 @@ same edges.
 """
 
 import copy
+import dataclasses
 import inspect
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -53,7 +54,7 @@ class Capture:
             bound.arguments[key] = self._tap(value, inputs, caller)
         self._running.append(module)
         try:
-            output = forward.function(*bound.args, **bound.kwargs)
+            output = forward.call(bound, len(args))
         except Exception:
             self.failed_in = self.failed_in or module
             raise
@@ -66,13 +67,21 @@ class Capture:
         if self._backend.is_tensor(value):
             return self._tap_tensor(value, edges, caller, path)
         if isinstance(value, (bool, int, float)):
-            passage = Passage(edges.literal(path), np.asarray(value), False, caller, literal=True)
-            substitute = self._sink.pass_edge(passage)
+            name = self._backend.edge(edges.literal(path))
+            if name is None:
+                return value
+            substitute = self._sink.pass_edge(Passage(name, np.asarray(value), False, caller, literal=True))
             return value if substitute is None else type(value)(substitute.item())
         if isinstance(value, Mapping):
-            tapped = copy.copy(value)
+            tapped = _copied(value)
             for key, item in value.items():
                 tapped[key] = self._tap(item, edges, caller, f"{path}.{key}")  # type: ignore[index]
+            return tapped
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            tapped = copy.copy(value)
+            for field in dataclasses.fields(value):
+                item = self._tap(getattr(value, field.name), edges, caller, f"{path}.{field.name}")
+                object.__setattr__(tapped, field.name, item)
             return tapped
         if isinstance(value, (tuple, list)):
             items = [self._tap(item, edges, caller, f"{path}.{i}") for i, item in enumerate(value)]
@@ -80,7 +89,10 @@ class Capture:
         return value
 
     def _tap_tensor(self, tensor: Any, edges: "_Edges", caller: str, path: str) -> Any:
-        edge, differentiable = edges.tensor(path), self._backend.is_differentiable(tensor)
+        edge, differentiable = self._backend.edge(edges.tensor(path)), self._backend.is_differentiable(tensor)
+        if edge is None:
+            edges.given(tensor, tensor, self._backend.version_of(tensor))
+            return tensor
         passage = Passage(edge, self._backend.to_numpy(tensor), differentiable, caller)
         substitute = self._sink.pass_edge(passage)
         if self._tape and self._tape.sink.expects(edge, differentiable):
@@ -94,20 +106,38 @@ class Capture:
     def _pass_changes(self, inputs: "_Inputs", caller: str) -> None:
         """Pass what the module has changed in place, and hand the change on to the caller's own tensor."""
         for number, (tensor, tapped, version) in enumerate(inputs.tensors):
-            if self._backend.version_of(tapped) == version:
+            if tapped is tensor or self._backend.version_of(tapped) == version:
                 continue
+            edge, array = self._backend.edge(inputs.after(number)), self._backend.to_numpy(tapped)
             differentiable = self._backend.is_differentiable(tapped)
-            passage = Passage(inputs.after(number), self._backend.to_numpy(tapped), differentiable, caller)
-            substitute = self._sink.pass_edge(passage)
-            self._backend.set_value(tensor, passage.array if substitute is None else substitute)
+            substitute = edge and self._sink.pass_edge(Passage(edge, array, differentiable, caller))
+            self._backend.set_value(tensor, array if substitute is None else substitute)
+
+
+def _copied(value: Mapping[Any, Any]) -> Any:
+    """A mapping of the same class to be filled anew; one whose class requires arguments is made without them."""
+    try:
+        return copy.copy(value)
+    except TypeError:
+        made = type(value).__new__(type(value))
+        vars(made).update(vars(value))
+        return made
 
 
 class _Forward:
     """A module's own forward, with its signature read once."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
+        self._function = function
         self.signature = inspect.signature(function)
+
+    def call(self, bound: inspect.BoundArguments, positional: int) -> Any:
+        """Call it as it was called: what a keyword named still does, since wrappers look for their own keywords."""
+        named = {}
+        for parameter in list(self.signature.parameters.values())[positional:]:
+            if parameter.name in bound.arguments and parameter.kind is parameter.POSITIONAL_OR_KEYWORD:
+                named[parameter.name] = bound.arguments.pop(parameter.name)
+        return self._function(*bound.args, **named, **bound.kwargs)
 
 
 class _Edges(ABC):

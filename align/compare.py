@@ -97,21 +97,31 @@ def judge_case(
         subject = Subject(pair, inputs, batch, {probe: weights[probe] for probe in PROBES}, case, options)
         subject = replace(subject, log=partial(write_pair, reprod_log) if reprod_log else None, gate=gate)
         reports, omitted = run_stages(stages, subject, keep_going)
-    return Report(case.as_json(), _environment(descriptions), reports, omitted, _modules(descriptions))
+    return Report(case.as_json(), environment(descriptions), reports, omitted, modules(descriptions))
 
 
 def compare(
-    torch_module: Any, paddle_module: Any, batch: Mapping[str, np.ndarray], stages: Sequence[str] = ("forward",)
+    torch_module: Any,
+    paddle_module: Any,
+    batch: Mapping[str, np.ndarray],
+    stages: Sequence[str] = ("forward",),
+    weight_map: str | Path | None = None,
 ) -> Report:
-    """Compare two live modules as they stand, on the keyword arguments `batch` of their forward.
+    """Compare two live modules, on the keyword arguments `batch` of their forward.
 
-    Modules are matched by dotted name. Both are given back unchanged, in the dtype they came in.
+    Without `weight_map` each computes with its own weights, and modules are matched by dotted name. With "auto", or the
+    file of a map, the Paddle module computes with torch's weights, and what corresponds follows from the map (see
+    `align.foreign`). Both are given back unchanged, in the dtype they came in.
 
     Raises:
-        CannotCompareError: the batch is empty, or the torch module does not run on it.
+        CannotCompareError: the batch is empty, the torch module does not run on it, or the map stays ambiguous.
     """
     if not batch:
         raise CannotCompareError("the batch is empty: give the keyword arguments of forward as arrays")
+    if weight_map is not None:
+        from align.foreign.compare import compare_modules  # which stands on this file
+
+        return compare_modules(torch_module, paddle_module, batch, stages, weight_map).report
     with tempfile.TemporaryDirectory(prefix="plumbline-") as name:
         torch, paddle = InProcessClient("torch"), InProcessClient("paddle")
         descriptions = {"torch": torch.session.adopt(torch_module), "paddle": paddle.session.adopt(paddle_module)}
@@ -124,14 +134,18 @@ def compare(
             paddle.session.release()
     classes = {"torch_class": type(torch_module).__name__, "paddle_class": type(paddle_module).__name__}
     case = {"model": classes["torch_class"], **classes}
-    return Report(case, _environment(descriptions), reports, omitted, _modules(descriptions))
+    return Report(case, environment(descriptions), reports, omitted, modules(descriptions))
 
 
 def assert_parity(
-    torch_module: Any, paddle_module: Any, batch: Mapping[str, np.ndarray], stages: Sequence[str] = ("forward",)
+    torch_module: Any,
+    paddle_module: Any,
+    batch: Mapping[str, np.ndarray],
+    stages: Sequence[str] = ("forward",),
+    weight_map: str | Path | None = None,
 ) -> Report:
     """Like `compare`, for tests: raises AssertionError with the whole report unless there is parity."""
-    report = compare(torch_module, paddle_module, batch, stages)
+    report = compare(torch_module, paddle_module, batch, stages, weight_map)
     if not report.passed:
         raise AssertionError(str(report))
     return report
@@ -156,13 +170,13 @@ def sides(interpreters: Interpreters) -> Iterator[tuple[Client, Client]]:
             client.close()
 
 
-def _environment(descriptions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def environment(descriptions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     facts: dict[str, Any] = {name: f"{name} {d['version']}" for name, d in descriptions.items()}
     facts |= {"numpy": np.__version__, "python": platform.python_version(), "machine": platform.machine()}
     return facts | {"threads": {name: d["threads"] for name, d in descriptions.items()}}
 
 
-def _modules(descriptions: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+def modules(descriptions: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
     """The modules of both sides in the order of their registration, with the classes that either side gives them."""
     found: dict[str, dict[str, str]] = {}
     for side, description in descriptions.items():

@@ -24,6 +24,7 @@ from align.engines.schedules import Schedule
 from align.engines.spec import OptimizerSpec
 from align.errors import CannotCompareError
 from align.gradients import GradientRecord, GradientRecorder, GradientReplay, GradientSink
+from align.mapping.links import Map
 from align.record import Record, RecordWriter
 from align.sinks import Recorder, Replay, Sink
 from convert.live import config_class
@@ -42,7 +43,9 @@ class Session:
         self._config: Mapping[str, Any] = {}
         self.weights: Callable[[], Iterable[tuple[str, np.ndarray]]] = tuple
         self._adopted = ("float32", False)
+        self._tables: Mapping[str, np.ndarray] = {}  # of a live model: a way through float32 must not round them
         self._steps: Mapping[str, convert.Step] = {}  # how each of the model's tensors gets into the torch layout
+        self.layout: Map | None = None  # the same for a foreign model, whose tensors need not correspond one to one
         self._holds: str | None = None  # the dtype in which the model holds its weights unchanged
 
     def adopt(self, model: Any) -> dict[str, Any]:
@@ -50,6 +53,7 @@ class Session:
         self.model = model
         kept = {name: self.backend.to_numpy(tensor).copy() for name, tensor in self.backend.parameters(model)}
         self.weights = kept.items
+        self._tables = {name: self.backend.to_numpy(table).copy() for name, table in self.backend.tables(model)}
         floats = [value.dtype.name for value in kept.values() if value.dtype.kind == "f"]
         self._holds = None
         self._adopted = (floats[0] if floats else "float32", model.training)
@@ -87,8 +91,12 @@ class Session:
         return self.describe_parameters(self.model) | {
             "version": self.backend.version(),
             "threads": self.backend.threads(),
-            "kinds": {name: _kind(module) for name, module in self.backend.modules(self.model)},
+            "kinds": self.describe_modules(),
         }
+
+    def describe_modules(self) -> dict[str, Any]:
+        """The class of every module with some of its settings."""
+        return {name: _kind(module) for name, module in self.backend.modules(self.model)}
 
     def describe_parameters(self, model: Any) -> dict[str, Any]:
         """What a model has by name: shapes, the tensors of which one stands under several names, what is trained."""
@@ -133,6 +141,13 @@ class Session:
             if name in own and own[name] != tuple(shape)
         ]
         return missing + extra + wrong
+
+    def take(self, weights: Callable[[], Iterable[tuple[str, np.ndarray]]], layout: Map | None = None) -> None:
+        """Work with these weights from now on, in this model's own names; tensors that they do not name stay.
+
+        `layout` says what they are in torch's.
+        """
+        self.weights, self.layout, self._holds = weights, layout, None
 
     def export(self, out: str) -> None:
         """Write this session's weights, as they were given, to the record `out`."""
@@ -256,11 +271,10 @@ class Session:
 
     def _pass_parameters(self, gradients: GradientSink) -> None:
         """Show the gradient of every parameter in the torch layout, tied ones once under their first name."""
-        for name, tensor in self.owned().items():
-            if self.backend.is_differentiable(tensor):
-                found = self.backend.gradient(tensor)
-                torch_name, view = self.to_torch(name)
-                gradients.pass_parameter(torch_name, None if found is None else view(found))
+        owned = self.owned().items()
+        found = {n: self.backend.gradient(t) for n, t in owned if self.backend.is_differentiable(t)}
+        for name, gradient in self.in_torch_layout(found):
+            gradients.pass_parameter(name, gradient)
 
     def owned(self) -> dict[str, Any]:
         """The tensors of the state dict, each under its first name."""
@@ -268,12 +282,23 @@ class Session:
         parameters = self.backend.parameters(self.model)
         return {name: tensor for name, tensor in parameters if first.setdefault(id(tensor), name) == name}
 
+    def in_torch_layout(self, arrays: Mapping[str, np.ndarray | None]) -> Iterator[tuple[str, np.ndarray | None]]:
+        """Arrays that belong to tensors of this model, under torch's names and in torch's layout."""
+        if self.layout is not None:
+            yield from self.layout.to_torch(arrays)
+            return
+        for name, array in arrays.items():
+            torch_name, view = self.to_torch(name)
+            yield torch_name, None if array is None else view(array)
+
     def to_torch(self, name: str) -> tuple[str, Callable[[np.ndarray], np.ndarray]]:
         """The torch name of one of this model's tensors, and the function from its layout to torch's.
 
         That leaves arrays of another rank as they are: a step counter, the row of a factored state.
         Where no table of a registered architecture says otherwise, the weight of a Linear is what differs.
         """
+        if self.layout is not None:
+            return self.layout.view(name)
         if name in self._steps:
             step = self._steps[name]
             op, rank = step.rule.op, len(step.rule.op.inverse().shape(step.shape))
@@ -318,6 +343,10 @@ class Session:
         if noise is None and self._holds == dtype:
             return
         self.backend.cast(self.model, dtype)
+        for name, table in self.backend.tables(self.model) if self._tables else ():
+            due = self._tables.get(name)
+            if due is not None and not np.array_equal(self.backend.to_numpy(table), due.astype(dtype)):
+                self.backend.set_value(table, due.astype(dtype))
         tensors = dict(self.backend.parameters(self.model))
         try:
             for name, value in self.weights():

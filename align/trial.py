@@ -33,6 +33,7 @@ class Pair:
     steps: Steps
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))  # of its trials
     paddle_weights: Mapping[Path, Path] = field(default_factory=dict)  # what Paddle takes in place of a record
+    silent: Collection[str] = ()  # modules inside which nothing is dropped in training
 
     @property
     def common(self) -> list[str]:
@@ -61,7 +62,9 @@ class Trial:
         self.dtype = dtype
         number = next(pair.numbers)
         self._path = pair.folder / f"{number}-{dtype}.rec"
-        self._training = {"training": {"common": pair.common, "silent": sorted(silent)}} if backward else {}
+        self._training = (
+            {"training": {"common": pair.common, "silent": sorted({*silent, *pair.silent})}} if backward else {}
+        )
         self._back = pair.folder / f"{number}-{dtype}-gradients.rec" if backward else None
         self.probe = probe
         self.reference: Record

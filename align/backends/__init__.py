@@ -29,8 +29,14 @@ class Backend(Protocol):
     def modules(self, model: Any) -> Iterator[tuple[str, Any]]:
         """Every distinct module with its dotted name, the model itself first as `<root>`."""
 
+    def edge(self, name: str) -> str | None:
+        """What sinks are to call the edge `name` of this side's model; None if they are not to see it."""
+
     def parameters(self, model: Any) -> list[tuple[str, Any]]:
         """Every name of the state dict with its tensor; a tied tensor stands under each of its names."""
+
+    def tables(self, model: Any) -> Iterator[tuple[str, Any]]:
+        """The float tensors of a model that its state dict does not name: tables that it has computed for itself."""
 
     def cast(self, model: Any, dtype: str) -> None:
         """Convert floating parameters and buffers in place."""

@@ -35,6 +35,16 @@ class PaddleBackend(Paddle):
         for name, module in model.named_sublayers(include_self=True):
             yield name or ROOT, module
 
+    def edge(self, name: str) -> str:
+        return name
+
+    def tables(self, model: paddle.nn.Layer) -> Iterator[tuple[str, paddle.Tensor]]:
+        kept = {id(tensor) for tensor in model.state_dict().values()}
+        for name, module in model.named_sublayers(include_self=True):
+            for leaf, value in module._buffers.items():
+                if value is not None and value.is_floating_point() and id(value) not in kept:
+                    yield f"{name}.{leaf}", value
+
     def set_training(self, model: paddle.nn.Layer, training: bool) -> None:
         if training:
             model.train()

@@ -39,6 +39,17 @@ class TorchBackend(Torch):
         for name, module in model.named_modules():
             yield name or ROOT, module
 
+    def edge(self, name: str) -> str:
+        return name
+
+    def tables(self, model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+        kept = {id(tensor) for tensor in model.state_dict(keep_vars=True).values()}
+        for name, module in model.named_modules():
+            held = {**vars(module), **module._buffers}
+            for leaf, value in held.items():
+                if isinstance(value, torch.Tensor) and value.is_floating_point() and id(value) not in kept:
+                    yield f"{name}.{leaf}", value
+
     def set_training(self, model: torch.nn.Module, training: bool) -> None:
         model.train(training)
 

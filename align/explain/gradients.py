@@ -49,10 +49,16 @@ def _others(expected: np.ndarray, actual: np.ndarray, candidates: Candidates) ->
 
 
 def _rows(expected: np.ndarray, actual: np.ndarray, candidates: Candidates) -> Iterator[Candidate]:
-    """Rows that receive nothing, as those of a padding index."""
+    """Rows that receive nothing, as those of a padding index; or the one row that does so in torch alone."""
     if expected.shape != actual.shape or expected.ndim < 2:
         return
-    lost = np.flatnonzero(expected.reshape(len(expected), -1).any(1) & ~actual.reshape(len(actual), -1).any(1))
+    due, found = expected.reshape(len(expected), -1).any(1), actual.reshape(len(actual), -1).any(1)
+    extra = np.flatnonzero(found & ~due)
+    if len(extra) == 1:
+        more = expected.copy()
+        more[extra] = actual[extra]
+        yield Candidate(f"a gradient arrives at row {extra[0]}, where torch stops it (padding_idx)", more)
+    lost = np.flatnonzero(due & ~found)
     if len(lost):
         kept = expected.copy()
         kept[lost] = 0

@@ -21,8 +21,10 @@ _WORDS = {"none": False, "tanh": True}  # torch's words for `approximate`: Paddl
 def own(session: Session, dtype: str, out: str) -> None:
     """Write the model's parameters as they stand, in the torch layout, to the record `out`."""
     with session.in_dtype(dtype), RecordWriter(out) as writer:
-        for name, tensor in session.backend.parameters(session.model):
-            writer.add(name, session.to_torch(name)[1](session.backend.to_numpy(tensor)))
+        arrays = {name: session.backend.to_numpy(tensor) for name, tensor in session.backend.parameters(session.model)}
+        for name, value in session.in_torch_layout(arrays) if session.layout else _viewed(session, arrays):
+            if value is not None:
+                writer.add(name, value)
 
 
 def attributes(session: Session) -> dict[str, dict[str, Any]]:
@@ -124,13 +126,19 @@ def _spelled_like(old: Any, value: Any) -> Any:
     return tuple(value) if isinstance(old, tuple) else value
 
 
+def _viewed(session: Session, arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    """Arrays under their own names, in the other layout: for models whose names are the same on both sides."""
+    return ((name, session.to_torch(name)[1](value)) for name, value in arrays.items())
+
+
 @contextmanager
 def _loaded(session: Session, weights: Record) -> Iterator[None]:
     backend, before = session.backend, []
+    own = dict(session.layout.to_paddle(weights)) if session.layout else dict(_viewed(session, weights))
     for name, tensor in backend.parameters(session.model):
-        if name in weights:
+        if name in own:
             before.append((tensor, backend.to_numpy(tensor).copy()))
-            backend.set_value(tensor, session.to_torch(name)[1](weights[name]).astype(before[-1][1].dtype))
+            backend.set_value(tensor, own[name].astype(before[-1][1].dtype))
     try:
         yield
     finally:

@@ -12,6 +12,10 @@ class Torch:
 
     def cast(self, model: torch.nn.Module, dtype: str) -> None:
         model.to(getattr(torch, dtype))
+        for module in model.modules():  # tables that are plain attributes, which `to` does not see
+            for name, value in vars(module).items():
+                if isinstance(value, torch.Tensor) and value.is_floating_point():
+                    setattr(module, name, value.to(getattr(torch, dtype)))
 
     def set_value(self, tensor: torch.Tensor, value: np.ndarray) -> None:
         with torch.no_grad():

@@ -55,3 +55,12 @@ def test_noise_and_two_causes_at_once_are_unexplained():
 def test_nothing_to_explain():
     assert explain_gradient(GRADIENT, GRADIENT, PARTS) is None
     assert explain_gradient(GRADIENT, GRADIENT * (1 + 1e-15), PARTS, limit=1e-12) is None
+
+
+def test_a_gradient_that_torch_stops_at_the_padding_row():
+    expected = np.random.default_rng(0).standard_normal((7, 5))
+    expected[2] = 0
+    actual = expected.copy()
+    actual[2] = 0.3
+    found = explain_gradient(expected, actual, {})
+    assert found.text == "a gradient arrives at row 2, where torch stops it (padding_idx)"

@@ -1,0 +1,87 @@
+"""Targets that are named on the command line: loading, configurations, batches, and what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+
+import align
+from align.__main__ import CANNOT_COMPARE, PARITY, main
+from align.foreign.batches import make_batch, make_labels
+from align.foreign.configs import tiny
+from tests.align.mapping import toys
+
+TOY = "tests.align.mapping.toys"
+WORDS = [{"name": "input_ids", "required": True}, {"name": "attention_mask", "required": False}]
+
+
+@pytest.fixture
+def batch(tmp_path):
+    path = tmp_path / "batch.npz"
+    np.savez(path, **toys.batch())
+    return path
+
+
+def test_the_command_line_finds_saves_and_reuses_a_map(tmp_path, capsys, batch):
+    command = ["compare", f"{TOY}:TorchNet", f"{TOY}:Net", "--batch", str(batch), "--in-process"]
+    assert main([*command, "--save-map", str(tmp_path / "map.toml"), "--json", str(tmp_path / "report.json")]) == PARITY
+    printed = capsys.readouterr().out
+    assert "Linear(layers.0.up.weight → block1.mlp.0.weight)" in printed
+    assert "PARITY" in printed
+    assert json.loads((tmp_path / "report.json").read_text())["passed"]
+    assert main([*command, "--weight-map", str(tmp_path / "map.toml"), "--quiet"]) == PARITY
+    assert "comparisons agree" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("nowhere.at.all:Net", f"{TOY}:Net"), "cannot import nowhere.at.all"),
+        ((f"{TOY}:Missing", f"{TOY}:Net"), "has no Missing"),
+        ((TOY, f"{TOY}:Net"), "name a class or factory as package.module:Name"),
+        ((f"{TOY}:WIDTH", f"{TOY}:Net"), "is no class and no function"),
+        ((f"{TOY}:TorchSum", f"{TOY}:Sum"), "forward requires x"),
+        ((f"{TOY}:TorchBlock", f"{TOY}:Block"), "the paddle side needs attention: say them with --config FILE"),
+    ],
+)
+def test_what_cannot_be_loaded_is_said(arguments, message, capsys):
+    assert main(["compare", *arguments, "--in-process"]) == CANNOT_COMPARE
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_one_configuration_in_the_words_of_both():
+    ours = {
+        "hidden_size": 768,
+        "n_heads": 12,
+        "vocab_size": 30522,
+        "pooler_size": 768,
+        "hidden_act": "gelu_new",
+        "dropout": 0.1,
+        "pad_token_id": 0,
+    }
+    theirs = {"d_model": 512, "num_attention_heads": 8, "vocab_size": 21128, "activation": "gelu", "p_drop": 0.1}
+    looks = [{"config": c, "base": {}, "synonyms": {}, "open": False} for c in (ours, theirs)]
+    words = tiny(*looks)
+    assert words.torch["hidden_size"] == words.torch["pooler_size"] == words.paddle["d_model"]
+    assert words.torch["n_heads"] == words.paddle["num_attention_heads"]
+    assert words.torch["hidden_size"] % words.torch["n_heads"] == 0
+    assert words.paddle["activation"] == "gelu_new"
+    assert words.torch["dropout"] == 0.0
+    assert any("hidden_act (activation) is 'gelu_new' in torch and 'gelu' in paddle" in note for note in words.notes)
+
+
+def test_a_batch_has_padding_and_fits_the_configuration():
+    made = make_batch(WORDS, WORDS, {"vocab_size": 97, "type_vocab_size": 2, "pad_token_id": 1})
+    assert set(made) == {"input_ids", "attention_mask"}
+    ids, mask = made["input_ids"], made["attention_mask"]
+    assert ids.max() == 96
+    assert (ids[mask == 0] == 1).all()
+    assert (mask.sum(1) < ids.shape[1]).any()
+    assert mask.any(1).all()
+    labels = make_labels({"out.logits": np.zeros((*ids.shape, 97))}, made)
+    assert labels.shape == ids.shape
+
+
+def test_a_batch_for_unknown_words_is_asked_for():
+    with pytest.raises(align.CannotCompareError, match="forward requires graph"):
+        make_batch([*WORDS, {"name": "graph", "required": True}], WORDS, {})
