@@ -152,7 +152,7 @@ def _built(targets: Targets, torch: Client, paddle: Client, folder: Path) -> _Bu
 def _candidates(targets: Targets, looks: tuple[dict[str, Any], dict[str, Any]]) -> list[Words]:
     """The configurations to be tried in order: the user's, or small ones, the freest first."""
     if targets.words is not None:
-        return [Words(*(dict(targets.words.get(side, {})) for side in ("torch", "paddle")))]
+        return [Words(dict(targets.words.get("torch", {})), dict(targets.words.get("paddle", {})))]
     if all(look["config"] is not None for look in looks):
         return [tiny(*looks), tiny(*looks, tied=True)]
     for side, look in zip(("torch", "paddle"), looks, strict=True):
