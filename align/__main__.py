@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_options(everything)
     everything.add_argument("--keep-going", action="store_true", help="run the later stages too after a red one")
     everything.set_defaults(stages=tuple(STAGES))
-    formatted = {"epilog": foreign.EXAMPLES, "formatter_class": argparse.RawDescriptionHelpFormatter}
+    formatted: dict[str, Any] = {"epilog": foreign.EXAMPLES, "formatter_class": argparse.RawDescriptionHelpFormatter}
     foreign.add_options(commands.add_parser("compare", help=foreign.SUMMARY, **formatted))
     commands.add_parser("list", help="the registered models with their tasks and variants")
     selftest.add_options(commands.add_parser("selftest", help=selftest.SUMMARY))
