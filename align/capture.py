@@ -110,7 +110,8 @@ class Capture:
                 continue
             edge, array = self._backend.edge(inputs.after(number)), self._backend.to_numpy(tapped)
             differentiable = self._backend.is_differentiable(tapped)
-            substitute = edge and self._sink.pass_edge(Passage(edge, array, differentiable, caller))
+            passage = edge and Passage(edge, array, differentiable, caller)
+            substitute = self._sink.pass_edge(passage) if passage else None
             self._backend.set_value(tensor, array if substitute is None else substitute)
 
 

@@ -178,9 +178,9 @@ def _settle_packing(keys: Sequence[tuple[str, ...]], state: _State, attempt: Try
         link = winners[0][0]
         ways = " or ".join(dict.fromkeys(_way(made[0]) for made in winners[:4]))
         return [f"{' + '.join(link.paddle)} (paddle) may hold {' + '.join(link.torch)} (torch) {ways}"]
-    for key, made in zip(keys, winners[0], strict=True):
+    for key, chosen in zip(keys, winners[0], strict=True):
         del state.links[key]
-        state.links[made.paddle] = replace(made, sure=FUNCTION, certainty=1.0)
+        state.links[chosen.paddle] = replace(chosen, sure=FUNCTION, certainty=1.0)
     return []
 
 

@@ -24,7 +24,7 @@ def _wide(value: Any) -> Any:
 def widened() -> Iterator[None]:
     narrow = torch.FloatTensor
     try:
-        torch.FloatTensor = torch.DoubleTensor  # type: ignore[misc]
+        torch.FloatTensor = torch.DoubleTensor  # type: ignore[misc, assignment]
         with _Wide():
             yield
     finally:
