@@ -39,7 +39,7 @@ OPTIONS = [
     ("gau_alpha", {"normalization": "squared_relu"}),
     ("gau_alpha", {"normalization": "softmax"}),
     ("gau_alpha", {"rotary_order": "concatenated"}),
-    ("gau_alpha", {"use_bias": True, "attention_scale": False}),
+    ("gau_alpha", {"use_bias": True}),
 ]
 
 
