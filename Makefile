@@ -27,6 +27,8 @@ lint: $(READY)
 bench: $(READY)
 	$(VENV)/bin/python -m bench.align
 	$(VENV)/bin/python -m bench.convert
+	$(VENV)/bin/python -m bench.models
+	$(VENV)/bin/python -m bench.overview
 
 browser:
 	{ command -v chromium && command -v chromedriver; } >/dev/null || \
