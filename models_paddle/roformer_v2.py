@@ -28,6 +28,7 @@ from paddle import ParamAttr, Tensor, nn
 from paddle.nn.initializer import TruncatedNormal
 
 IGNORED = -100  # the label of what no loss counts
+WIDER = {paddle.float16: paddle.float32, paddle.bfloat16: paddle.float32}  # where there are complex numbers
 Ids = Tensor | None  # ids, masks and labels that may be left out
 
 ACTIVATIONS: dict[str, Callable[[], nn.Layer]] = {
@@ -104,7 +105,7 @@ class RoFormerV2Positions(nn.Layer):
         positions = paddle.arange(hidden.shape[1], dtype="float64")
         angles = positions[:, None] * paddle.to_tensor(frequencies, dtype="float64")
         turns = paddle.stack([angles.cos(), angles.sin()], axis=-1)
-        return turns if hidden.dtype == paddle.float64 else turns.astype("float32")
+        return turns.astype(WIDER.get(hidden.dtype, hidden.dtype))
 
 
 class RoFormerV2Rotary(nn.Layer):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from align.selftest.operators.scope import Change, Operator, Scope, is_call, label, mentions, text
 
 _LOOPS = (ast.For, ast.comprehension)
+LAST_ROW = "position|stands at"  # of a table: the last row is the one before
 
 
 def positions(node: ast.AST, scope: Scope) -> Iterator[Change]:
@@ -15,7 +16,7 @@ def positions(node: ast.AST, scope: Scope) -> Iterator[Change]:
     compared = isinstance(scope.parent(node), ast.Compare)
     yield Change("FW38", "positions_from_1", f"({text(node)} + 1)", "" if compared else "position")
     if not compared:
-        yield Change("FW38", "last_position_cut_off", f"tensors.up_to_the_last_but_one({text(node)})", "position")
+        yield Change("FW38", "last_position_cut_off", f"tensors.up_to_the_last_but_one({text(node)})", LAST_ROW)
     ids = [arg.arg for arg in scope.unit.tree.args.args if arg.arg.endswith("input_ids")]
     if ids:
         yield Change("FW39", "positions_count_tokens", f"tensors.counted({ids[0]})", "position")
