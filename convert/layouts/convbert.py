@@ -1,10 +1,11 @@
 """ConvBERT. PaddleNLP renames every encoder module, calls the span head `classifier`, and stores no decoder weight.
 
-Convolutions and grouped matrices have the same axes in every layout but the authors', a separable convolution's bias is
-(A, 1) in ours and transformers', (A,) in the others. PaddleNLP's sentence heads read a pooler, which transformers
-lacks: such a head goes from one to the other only with it, that is, not to transformers.
+Convolutions and grouped matrices have the same axes everywhere but in the authors' checkpoints. The bias of a separable
+convolution is (A, 1) in ours and transformers', (A,) in the others. PaddleNLP's sentence heads read a pooler, which
+transformers lacks, so that these heads cannot go from one to the other.
 
-The authors' TensorFlow checkpoints hold generator and discriminator, which share their embeddings, as ELECTRA's do.
+The authors' code is ELECTRA's with another attention: embeddings and both heads of pre-training have its names in every
+layout, and a TensorFlow checkpoint holds generator and discriminator, which share their embeddings.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,6 +13,14 @@ from dataclasses import replace
 from typing import Any
 
 from convert.errors import ConvertError
+from convert.layouts.electra import (
+    DISCRIMINATOR,
+    EMBEDDINGS,
+    GENERATOR,
+    TF_DISCRIMINATOR,
+    TF_EMBEDDINGS,
+    TF_GENERATOR,
+)
 from convert.ops import Alias, Drop, GroupedLinear, Keep, Reshape
 from convert.originals import Original, count
 from convert.rules import (
@@ -35,13 +44,6 @@ from convert.rules import (
 BARE, D, G, BOTH = "ConvBertModel", "ConvBertForPreTraining", "ConvBertForMaskedLM", "ConvBertForJointPreTraining"
 TOKENS, SPAN = "ConvBertForTokenClassification", "ConvBertForQuestionAnswering"
 SENTENCE, CHOICE = "ConvBertForSequenceClassification", "ConvBertForMultipleChoice"
-
-EMBEDDINGS: Rules = (
-    *keep("embeddings.word_embeddings.weight"),
-    *keep("embeddings.position_embeddings.weight"),
-    *keep("embeddings.token_type_embeddings.weight"),
-    *norm("embeddings.LayerNorm", "embeddings.layer_norm"),
-)
 
 
 def grouped(source: str, target: str) -> Rules:
@@ -92,17 +94,6 @@ def pooled(config: Config) -> Pairs:
 
 POOLER: Rules = linear("pooler.dense")
 BODY: Rules = (*EMBEDDINGS, *ENCODER, *(replace(rule, numbers=pooled) for rule in POOLER))
-
-DISCRIMINATOR: Rules = (
-    *linear("discriminator_predictions.dense"),
-    *linear("discriminator_predictions.dense_prediction"),
-)
-
-GENERATOR: Rules = (
-    *linear("generator_predictions.dense"),
-    *norm("generator_predictions.LayerNorm", "generator_predictions.layer_norm"),
-    *keep("generator_lm_head.bias", "generator_lm_head_bias"),
-)
 
 HEADS: Rules = (
     *linear("classifier.dense"),  # sequence classification
@@ -173,13 +164,6 @@ HF: Rules = (
     *drop("convbert.embeddings.position_ids", "a buffer, 0 … L-1"),
 )
 
-TF_EMBEDDINGS: Rules = (
-    *keep("embeddings.word_embeddings.weight", "embeddings/word_embeddings"),
-    *keep("embeddings.position_embeddings.weight", "embeddings/position_embeddings"),
-    *keep("embeddings.token_type_embeddings.weight", "embeddings/token_type_embeddings"),
-    *tf_norm("embeddings.LayerNorm", "embeddings/LayerNorm"),
-)
-
 
 def layers(depth: str, divided: bool) -> Callable[[Config], Pairs]:
     """The layers whose feed-forward is `divided` into groups, or is not; `depth` is the option that counts them."""
@@ -228,17 +212,6 @@ def tf_layers(depth: str) -> Rules:
 
 
 TF_ENCODER, TF_GENERATORS = tf_layers("num_hidden_layers"), tf_layers("generator_num_hidden_layers")
-
-TF_DISCRIMINATOR: Rules = (
-    *tf_linear("discriminator_predictions.dense", "discriminator_predictions/dense"),
-    *tf_linear("discriminator_predictions.dense_prediction", "discriminator_predictions/dense_1"),
-)
-
-TF_GENERATOR: Rules = (
-    *tf_linear("generator_predictions.dense", "generator_predictions/dense"),
-    *tf_norm("generator_predictions.LayerNorm", "generator_predictions/LayerNorm"),
-    *keep("generator_lm_head.bias", "generator_predictions/output_bias"),
-)
 
 
 def tf_encoder(ours: str, scope: str, only: tuple[str, ...]) -> Rules:
