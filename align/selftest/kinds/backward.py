@@ -215,9 +215,10 @@ def _same(one: Any, other: Any) -> bool:
 def _frozen(site: Site) -> Iterator[Mutation]:
     for classes, leaf in ((("Linear",), "weight"), (("Linear",), "bias"), (NORMS, "bias"), (("Embedding",), "weight")):
         for here, path in _one(site, *classes, place=1 if leaf == "weight" else 2):
-            if f"{path}.{leaf}" in here.trainable:
+            if (parameter := f"{path}.{leaf}") in here.trainable:
                 name = f"{leaf}_of_{here.kinds[path]['class']}_frozen"
-                yield Mutation("BW08", name, "backward", path, _freeze(path, leaf), "", here.task)
+                owner = here.tied.get(parameter, parameter).rpartition(".")[0]
+                yield Mutation("BW08", name, "backward", owner, _freeze(owner, leaf), "", here.task)
 
 
 def _freeze(path: str, parameter: str) -> Callable[[Session], None]:
