@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from convert.arrays import first_nonfinite, widen
-from convert.configs import to_ours
+from convert.configs import to_ours, told_by_tensors
 from convert.errors import CheckpointError
 from convert.formats import pdparams, safetensors_file, shards, tf_bundle, torch_bin
 from convert.formats.stored import StoredTensor, json_object
@@ -73,7 +73,7 @@ class Checkpoint:
 
     def options(self, model: str) -> dict[str, Any]:
         """The configuration in our words (see `convert.configs`), where the checkpoint is one of `model`."""
-        return to_ours(model, self.layout, self.config)
+        return to_ours(model, self.layout, self.config) | told_by_tensors(model, self.layout, self.tensors)
 
     def read(self, name: str, dtype: str | None = None) -> np.ndarray:
         """One tensor, read from disk now, in C order.

@@ -5,9 +5,10 @@ each layout a dict from our word to theirs. Where their classes have other defau
 layout a dict from our word to the value that ours has, and theirs, where the configuration says nothing; in `IGNORED`
 stand their options that share a word with ours and mean nothing there. What no word says, a function in `SPELLING` puts
 into a configuration in our words before it is renamed; it raises ConvertError where their class is another network.
+`TOLD_BY` has options that are None where no tensor's name ends as given: their class makes that module by itself.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -24,6 +25,12 @@ def to_ours(model: str, layout: str, config: Config) -> dict[str, Any]:
     classes = _declared(model, "CLASSES", layout)
     silent = {word: theirs for word, (_, theirs) in _declared(model, "DEFAULTS", layout).items()}
     return {**silent, **_renamed(kept, _inverse(words), _inverse(classes))}
+
+
+def told_by_tensors(model: str, layout: str, names: Iterable[str]) -> dict[str, Any]:
+    """The options that are None because a checkpoint in `layout` holds no tensor for them."""
+    told, held = _declared(model, "TOLD_BY", layout), tuple(names)
+    return {option: None for option, ending in told.items() if not any(name.endswith(ending) for name in held)}
 
 
 def from_ours(model: str, layout: str, config: Config) -> dict[str, Any]:

@@ -157,6 +157,8 @@ def _is(config: Config, architecture: str) -> bool:
 SPELLING = {"paddlenlp": for_paddlenlp, "transformers": for_transformers}
 DEFAULTS = {"paddlenlp": {"vocab_size": (50000, 30522), "embedding_size": (None, 768), "pool_act": (None, "tanh")}}
 
+TOLD_BY = {"paddlenlp": {"pool_act": "pooler.dense.weight"}}
+
 TABLE = "sines and cosines of the positions, which are computed"
 
 LAYOUTS: dict[str, Rules] = {

@@ -2,7 +2,7 @@
 
 import pytest
 
-from convert.configs import from_ours, to_ours
+from convert.configs import from_ours, to_ours, told_by_tensors
 from convert.layouts import names
 
 
@@ -23,3 +23,10 @@ def test_what_only_paddlenlp_says_is_left_behind_or_renamed():
 def test_all_others_have_our_words(model, layout):
     config = {"architectures": ["Any"], "num_classes": 3, "paddlenlp_version": "2.8"}
     assert to_ours(model, layout, config) == from_ours(model, layout, config) == config
+
+
+def test_a_module_that_paddlenlp_makes_by_itself_is_there_only_if_the_file_holds_it():
+    with_it, without = ("roformer.pooler.dense.weight", "x"), ("x",)
+    assert told_by_tensors("roformer", "paddlenlp", with_it) == {}
+    assert told_by_tensors("roformer", "paddlenlp", without) == {"pool_act": None}
+    assert told_by_tensors("electra", "paddlenlp", without) == {}
