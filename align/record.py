@@ -109,10 +109,10 @@ class Record(Mapping[str, np.ndarray]):
 
 
 def _entry(raw: Mapping[str, Any], end: int) -> Entry:
-    """One line of an index, checked: only numbers and truth values, which lie before byte `end`."""
+    """One line of an index, checked: only numbers, truth values and texts, which lie before byte `end`."""
     dtype, shape, offset = np.dtype(raw["dtype"]), tuple(raw["shape"]), raw["offset"]
     nbytes = math.prod(shape) * dtype.itemsize
-    if dtype.kind not in "biuf" or min((*shape, offset)) < 0 or offset + nbytes > end:
+    if dtype.kind not in "biufU" or min((*shape, offset)) < 0 or offset + nbytes > end:
         raise ValueError(raw)
     return Entry(offset, raw["dtype"], shape, raw["facts"])
 

@@ -75,7 +75,7 @@ def test_what_transformers_saves_fits_our_torch_model(tmp_path, model, name, pad
     assert checkpoint.layout == "transformers"
     assert (len(checkpoint.files) > 2) == (size == SMALL)
     plan = table(model, checkpoint.layout, "torch", checkpoint.config).plan(checkpoint.shapes)
-    assert_same(dict(plan.convert(checkpoint.read)), shared(model, numpy_state(module)))
+    assert_same(shared(model, dict(plan.convert(checkpoint.read))), shared(model, numpy_state(module)))
     ours = build("torch", model, name, **own_options(model))
     check_state(plan.target_shapes, shapes(ours.state_dict()), name)
 
