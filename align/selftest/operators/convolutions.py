@@ -3,7 +3,7 @@
 import ast
 from collections.abc import Iterator
 
-from align.selftest.operators.scope import Change, Operator, Scope, is_call, text
+from align.selftest.operators.scope import Change, Operator, Scope, is_call, mentions, text
 
 
 def borders(node: ast.AST, scope: Scope) -> Iterator[Change]:
@@ -29,10 +29,10 @@ def windows(node: ast.AST, scope: Scope) -> Iterator[Change]:
 
 
 def steps(node: ast.AST, scope: Scope) -> Iterator[Change]:
-    """`for place in range(1, k)`: the last place left out."""
+    """`for place in range(1, k)`, where the body reads the place: the last one left out."""
     match node:
         case ast.For(target=ast.Name() as target, iter=ast.Call(args=[start, stop]), body=body):
-            if is_call(node.iter, "range"):
+            if is_call(node.iter, "range") and any(mentions(part, target.id) for part in body):
                 lines = "\n".join(f"    {line}" for part in body for line in ast.unparse(part).splitlines())
                 head = f"for {text(target)} in range({text(start)}, {text(stop)} - 1)"
                 yield Change("FW44", "without_the_last_place", f"{head}:\n{lines}")
