@@ -29,13 +29,21 @@ def windows(node: ast.AST, scope: Scope) -> Iterator[Change]:
 
 
 def steps(node: ast.AST, scope: Scope) -> Iterator[Change]:
-    """`for place in range(1, k)`, where the body reads the place: the last one left out."""
+    """`for place in range(1, k)`, where the body adds to a sum what stands at the place: the last one left out."""
     match node:
         case ast.For(target=ast.Name() as target, iter=ast.Call(args=[start, stop]), body=body):
-            if is_call(node.iter, "range") and any(mentions(part, target.id) for part in body):
+            if is_call(node.iter, "range") and _adds(body, target.id):
                 lines = "\n".join(f"    {line}" for part in body for line in ast.unparse(part).splitlines())
                 head = f"for {text(target)} in range({text(start)}, {text(stop)} - 1)"
                 yield Change("FW44", "without_the_last_place", f"{head}:\n{lines}")
+
+
+def _adds(body: list[ast.stmt], place: str) -> bool:
+    """Whether statements end in a sum that grows, with something that stands at `place`."""
+    match body[-1]:
+        case ast.AugAssign(op=ast.Add()) | ast.Assign(value=ast.BinOp(op=ast.Add())):
+            return any(mentions(part, place) for part in body)
+    return False
 
 
 def groups(node: ast.AST, scope: Scope) -> Iterator[Change]:
