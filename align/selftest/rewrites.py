@@ -57,7 +57,9 @@ def _narrow(site: Site) -> Iterator[Mutation]:
 def _in_float32(self: Any, original: Any, x: Any) -> Any:
     eps = self.eps if hasattr(self, "eps") else self._epsilon
     weight, bias = tensors.cast(self.weight, "float32"), tensors.cast(self.bias, "float32")
-    normed = tensors.library(x).nn.functional.layer_norm(tensors.cast(x, "float32"), [x.shape[-1]], weight, bias, eps)
+    normed = tensors.framework_of(x).nn.functional.layer_norm(
+        tensors.cast(x, "float32"), [x.shape[-1]], weight, bias, eps
+    )
     return tensors.cast(normed, x.dtype)
 
 

@@ -10,7 +10,7 @@ from align.selftest.mutation import Mutation
 from align.selftest.operators.scope import ACTIVATIONS, NORMS
 from align.selftest.sabotage import module, override
 from align.selftest.site import Site
-from align.selftest.tensors import cast, library
+from align.selftest.tensors import cast, framework_of
 from align.session import Session
 
 Forward = Callable[..., Any]  # (module, original forward, *its arguments)
@@ -70,7 +70,7 @@ def _first_detached(self: Any, original: Any, first: Any, *rest: Any, **named: A
 def _round_trip(self: Any, original: Any, x: Any) -> Any:
     """Through NumPy and back, as people do to call a function that only the other side has."""
     array = original(x).detach().numpy()
-    lib = library(x)
+    lib = framework_of(x)
     return lib.from_numpy(array) if lib.__name__ == "torch" else lib.to_tensor(array)
 
 
@@ -147,7 +147,7 @@ def _tables(site: Site) -> Iterator[Mutation]:
 def _where(kept: np.ndarray, y: Any) -> Any:
     """The value of y, and its gradient where `kept`."""
     mask = np.asarray(kept, np.float64)[..., None]
-    lib = library(y)
+    lib = framework_of(y)
     mask = cast(lib.from_numpy(mask) if lib.__name__ == "torch" else lib.to_tensor(mask), y.dtype)
     return y * mask + y.detach() * (1 - mask)
 
@@ -247,7 +247,7 @@ def _dropouts(site: Site) -> Iterator[Mutation]:
 
 def _whole_positions(self: Any, original: Any, x: Any) -> Any:
     """Paddle's `F.dropout(x, p, training)`, whose third argument is the axis."""
-    return original(library(x).ones_like(x[..., :1])) * x
+    return original(framework_of(x).ones_like(x[..., :1])) * x
 
 
 _DROPOUTS: tuple[tuple[str, str, Forward, str], ...] = (

@@ -146,11 +146,11 @@ def gelu_by_hand(tanh: bool) -> Forward:
 
 
 def _quick_gelu(self: Any, original: Any, x: Any) -> Any:
-    return x * tensors.library(x).sigmoid(1.702 * x)
+    return x * tensors.framework_of(x).sigmoid(1.702 * x)
 
 
 def _relu(self: Any, original: Any, x: Any) -> Any:
-    return tensors.library(x).nn.functional.relu(x)
+    return tensors.framework_of(x).nn.functional.relu(x)
 
 
 def _identity(self: Any, original: Any, x: Any) -> Any:
@@ -204,7 +204,7 @@ def without_bias(kind: str, here: Site, path: str) -> Mutation:
 
 def _tf32(self: Any, original: Any, x: Any) -> Any:
     """With 10 bits of each factor, as a GPU multiplies."""
-    linear = tensors.library(x).nn.functional.linear
+    linear = tensors.framework_of(x).nn.functional.linear
     return linear(tensors.cut(x), tensors.cut(self.weight), self.bias)
 
 
@@ -219,11 +219,11 @@ def _dropouts(site: Site) -> Iterator[Mutation]:
 
 
 def _active(self: Any, original: Any, x: Any) -> Any:
-    return tensors.library(x).nn.functional.dropout(x, self.p, training=True)
+    return tensors.framework_of(x).nn.functional.dropout(x, self.p, training=True)
 
 
 def _rows_dropped(self: Any, original: Any, x: Any) -> Any:
-    drawn = tensors.library(x).rand([x.shape[0]])
+    drawn = tensors.framework_of(x).rand([x.shape[0]])
     kept = tensors.cast(drawn >= drawn.mean(), x.dtype)  # some, and never all or none of several
     return x * kept.reshape([-1] + [1] * (x.ndim - 1)) / (1 - self.p)
 
@@ -243,7 +243,7 @@ def _inputs(site: Site) -> Iterator[Mutation]:
         ("FW45", "token_type_ids", "all_of_type_0", lambda types: types * 0),
         ("FW46", "token_type_ids", "first_of_type_0", _first_of_type_0),
         ("TK02", "input_ids", "last_id_for_the_one_before", lambda ids: ids.clip(max=int(ids.max()) - 1)),
-        ("FW32", "input_ids", "rows_in_reverse", lambda ids: tensors.library(ids).flip(ids, [0])),
+        ("FW32", "input_ids", "rows_in_reverse", lambda ids: tensors.framework_of(ids).flip(ids, [0])),
     )
     for kind, argument, name, change in changes:
         if argument in batch_keys(site.model, site.task):

@@ -46,7 +46,7 @@ def _dropouts(site: Site) -> Iterator[Mutation]:
 
 
 def _always_drop(self: Any, original: Callable[..., Tensor], x: Tensor) -> Tensor:
-    return tensors.library(x).nn.functional.dropout(x, p=self.p, training=True)
+    return tensors.framework_of(x).nn.functional.dropout(x, p=self.p, training=True)
 
 
 def _drop_in_vain(self: Any, original: Callable[..., Tensor], x: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ def _centred_over_the_batch(self: Any, original: Callable[..., Tensor], x: Tenso
 
 def _noisy(self: Any, original: Callable[..., Tensor], x: Tensor) -> Tensor:
     y = original(x)
-    return y + 1e-9 * tensors.library(x).rand_like(y)
+    return y + 1e-9 * tensors.framework_of(x).rand_like(y)
 
 
 class _Kept:
@@ -114,10 +114,10 @@ def _masks(site: Site) -> Iterator[Mutation]:
 def _unmasked(self: Any, original: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
     bound = inspect.signature(original).bind(*arguments, **named)
     mask = bound.arguments["attention_mask"]
-    bound.arguments["attention_mask"] = tensors.library(mask).ones_like(mask)
+    bound.arguments["attention_mask"] = tensors.framework_of(mask).ones_like(mask)
     return original(*bound.args, **bound.kwargs)
 
 
 def _leaking(self: Any, original: Callable[..., Tensor], scores: Tensor) -> Tensor:
     """Masked scores stand only 20 below the largest."""
-    return original(tensors.library(scores).maximum(scores, scores.amax(-1, keepdim=True) - 20.0))
+    return original(tensors.framework_of(scores).maximum(scores, scores.amax(-1, keepdim=True) - 20.0))

@@ -76,7 +76,7 @@ def _class_axis(site: Site) -> Iterator[Mutation]:
 
 
 def _other_axis(self: Any, original: Any, logits: Any, labels: Any) -> Any:
-    return original(tensors.library(logits).swapaxes(logits, 1, 2), labels)
+    return original(tensors.framework_of(logits).swapaxes(logits, 1, 2), labels)
 
 
 def _mutation(kind: str, name: str, here: Site, path: str, forward: Forward, explained: str) -> Mutation:
@@ -101,7 +101,7 @@ def _id_0_ignored(self: Any, original: Any, logits: Any, labels: Any) -> Any:
 
 
 def _labels_of_the_next(self: Any, original: Any, logits: Any, labels: Any) -> Any:
-    return original(logits, tensors.library(labels).roll(labels, -1, -1))
+    return original(logits, tensors.framework_of(labels).roll(labels, -1, -1))
 
 
 def _labels_overwritten(self: Any, original: Any, logits: Any, labels: Any) -> Any:
