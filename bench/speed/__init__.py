@@ -46,7 +46,7 @@ def measure(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _batch(request: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """A batch in which every token is attended, as in most batches of a benchmark."""
+    """A batch in which every token is attended but the last of the first row."""
     size, length = request["shape"]
     batch = dict(make_batch(request["model"], "backbone", config, batch_size=size, length=length))
     batch["attention_mask"] = np.ones_like(batch["attention_mask"])
