@@ -60,9 +60,10 @@ def record_alone(plan: Plan, framework: str, path: Path) -> Recording:
     Of torch every stage that can be; of Paddle the forward pass on its own values.
 
     Raises:
-        CannotCompareError: a stage that cannot be recorded was asked for, or the model does not agree with itself.
+        CannotCompareError: what cannot be recorded was asked for, or the model does not agree with itself.
     """
     stages = _recordable(plan.stages, framework)
+    plan = replace(plan, case=_own_case(plan.case, framework))
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="plumbline-")))
         writer = stack.enter_context(RecordingWriter(path))
@@ -80,6 +81,15 @@ def record_alone(plan: Plan, framework: str, path: Path) -> Recording:
             manifest |= _record_free(plan.case, client, folder, writer)
         writer.close(_manifest(replace(plan, stages=stages), framework, None) | manifest)
     return Recording(path)
+
+
+def _own_case(case: Case, framework: str) -> Case:
+    """The case as one side alone has it: torch stands on both sides, so neither takes what is meant for Paddle."""
+    if case.paddle_checkpoint and framework == "paddle":
+        raise CannotCompareError(
+            "alone, Paddle is recorded with the weights of --checkpoint: for --paddle-checkpoint use --against"
+        )
+    return replace(case, paddle_checkpoint=None)
 
 
 def compare_against(plan: Plan, expected: Recording, framework: str, gates: Gate, out: Path | None = None) -> Report:
