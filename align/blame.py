@@ -5,8 +5,8 @@ when the port's constants (masks, position tables) are replaced by the reference
 the constant.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from align.edges import is_input, module_of
@@ -15,13 +15,17 @@ from align.verdict import Verdict
 
 @dataclass(frozen=True, eq=False)
 class Finding:
-    """One thing that is wrong: the module whose own code is blamed, why, and the edge that shows it."""
+    """One thing that is wrong: the module whose own code is blamed, why, and the edge that shows it.
+
+    What `stands` is about none of the limits that the report shows: no wider one excuses it.
+    """
 
     module: str
     why: str
     edge: str
     evidence: Mapping[str, Any] = field(default_factory=dict)
     relative: float = float("inf")  # of the local error, to the expected value
+    stands: bool = False
 
     def as_json(self) -> dict[str, Any]:
         return {"module": self.module, "why": self.why, "evidence": {"edge": self.edge, **self.evidence}}
@@ -34,6 +38,16 @@ def findings(failing: Sequence[Verdict]) -> list[Finding]:
         if verdict.piece not in found:
             found[verdict.piece] = _finding(verdict)
     return list(found.values())
+
+
+def one_for_each(found: Iterable[Finding]) -> list[Finding]:
+    """One finding for each module, the first; if that might be excused, with the first of those that stand."""
+    first: dict[str, Finding] = {}
+    for finding in found:
+        before = first.setdefault(finding.module, finding)
+        if finding.stands and not before.stands:
+            first[finding.module] = replace(before, why=f"{before.why}; {finding.why}", stands=True)
+    return list(first.values())
 
 
 def _finding(verdict: Verdict) -> Finding:
@@ -73,11 +87,7 @@ def trace_conventions(found: Sequence[Finding], replay: Mapping[str, Any], guilt
             entrance = _mask_into(finding.module, replay)
             if entrance is not None:
                 moved[finding] = _blame_maker(finding, entrance, replay)
-    traced: dict[str, Finding] = {}
-    for finding in found:
-        now = moved.get(finding, finding)
-        traced.setdefault(now.module, now)
-    return list(traced.values())
+    return one_for_each(moved.get(finding, finding) for finding in found)
 
 
 def _cured(found: Sequence[Finding], guilty: Guilty, constants: int) -> list[Finding]:
@@ -104,7 +114,7 @@ def _blame_maker(finding: Finding, source: str, replay: Mapping[str, Any]) -> Fi
     """The finding moved to the module whose own code made what passes the edge `source`."""
     maker = replay["callers"][source] if is_input(source) else module_of(source)
     why = f"the mask, table or number that it makes ({source}) is wrong; its effect shows at {finding.edge}"
-    return Finding(maker, why, finding.edge, {**finding.evidence, "made": source}, finding.relative)
+    return replace(finding, module=maker, why=why, evidence={**finding.evidence, "made": source})
 
 
 def _mask_into(piece: str, replay: Mapping[str, Any]) -> str | None:

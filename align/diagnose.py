@@ -1,6 +1,7 @@
 """From the failing edges of a replay to findings: whose fault it is, where it was made, and whether it matters."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from align.blame import Finding, findings, trace_conventions
@@ -57,11 +58,12 @@ def between_the_pieces(trial: Trial, replay: Mapping[str, Any]) -> list[Finding]
     failing = _failures(trial, whole, noise, lambda verdict: not verdict.passed)[:1]
     why = "each piece agrees on the reference's inputs, but not the whole: values are kept or changed between calls"
     changes = [
-        Finding(module_of(e), f"changes its input in place ({e}), as torch does not", e) for e in _changes(replay)
+        Finding(module_of(e), f"changes its input in place ({e}), as torch does not", e, stands=True)
+        for e in _changes(replay)
     ]
     if failing and changes:
         return changes
-    return [Finding(ROOT, f"{why} ({f.why})", f.edge, f.evidence, f.relative) for f in failing]
+    return [replace(f, module=ROOT, why=f"{why} ({f.why})", stands=True) for f in failing]
 
 
 def _changes(replay: Mapping[str, Any]) -> list[str]:
@@ -91,7 +93,7 @@ def _failures(
     if replay["error"]:
         module = replay["error"]["module"]
         why = f"the paddle model raised {replay['error']['message']}"
-        found.append(Finding(module, why, f"{module}:out", {"probe": trial.probe}))
+        found.append(Finding(module, why, f"{module}:out", {"probe": trial.probe}, stands=True))
     return found
 
 

@@ -96,7 +96,7 @@ def first_stop(failing: Sequence[Verdict], replay: Mapping[str, Any]) -> list[Fi
             maker = replay["callers"][edge] if is_input(edge) else module_of(edge)
             why = f"no gradient passes {edge} in {side}: the path is detached there"
             evidence = {"ratio": wrong[0].ratio, "explanation": {"text": f"the path is detached in {side}"}}
-            return [Finding(maker, why, edge, evidence)]
+            return [Finding(maker, why, edge, evidence, stands=True)]
     return []
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from align.blame import Finding
 from align.difference import Difference, difference
 from align.drawn import Curve, Histogram
-from align.edges import is_input
+from align.edges import ROOT, is_input, module_of
 from align.verdict import Verdict
 
 
@@ -28,6 +28,13 @@ class FreeRun:
     def of(cls, expected: Mapping[str, np.ndarray], actual: Mapping[str, np.ndarray]) -> Self:
         edges = [edge for edge, v in expected.items() if not is_input(edge) and edge in actual and v.dtype.kind == "f"]
         return cls(expected, actual, {edge: difference(expected[edge], actual[edge]) for edge in edges})
+
+    @property
+    def undefined(self) -> list[Finding]:
+        """Whatever the pieces say: a model that ends in NaN where the other does not is not the same function."""
+        outputs = {edge: d for edge, d in self.differences.items() if module_of(edge) == ROOT and d.status != "ok"}
+        why = "in float32, from end to end,"
+        return [Finding(ROOT, f"{why} {edge}: {d.detail}", edge, stands=True) for edge, d in outputs.items()][:1]
 
     def as_json(self) -> list[dict[str, Any]]:
         return [

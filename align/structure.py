@@ -22,7 +22,7 @@ class OneSided:
 
     @property
     def finding(self) -> Finding:
-        return Finding(owner(self.name), self.text, self.name, {"explanation": {"text": self.cause}})
+        return Finding(owner(self.name), self.text, self.name, {"explanation": {"text": self.cause}}, stands=True)
 
 
 def owner(parameter: str) -> str:

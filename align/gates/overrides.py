@@ -1,8 +1,8 @@
 """Wider limits for some modules, from the settings: what they excuse, and what they do not.
 
 An override changes limits, nothing else. A finding stands unless every comparison that failed for it, of the blamed
-module's or at the blamed edge, is within its wider limit; what is not about a limit (a shape, a NaN, a model that
-raised) always stands.
+module's or at the blamed edge, is within its wider limit; what is not about a limit of the report (a shape, a NaN, a
+model that raised) always stands.
 """
 
 from collections.abc import Sequence
@@ -21,6 +21,8 @@ def widen(report: StageReport, widened: Sequence[Widened], source: str) -> Stage
         return report
     pairs = [(verdict, _widened(verdict, report.stage, rules)) for verdict in report.verdicts]
     standing = [finding for finding in report.blame if not _is_excused(finding, pairs)]
+    if report.blame and not standing and report.free_run:
+        standing = report.free_run.undefined  # looked for only where nothing else was found
     return replace(
         report,
         verdicts=[wide for _, wide in pairs],
@@ -36,8 +38,9 @@ def _widened(verdict: Verdict, stage: str, rules: Sequence[Widened]) -> Verdict:
 
 
 def _is_excused(finding: Finding, pairs: Sequence[tuple[Verdict, Verdict]]) -> bool:
+    """Only by wider limits, and only what is about them."""
     mine = [wide for v, wide in pairs if not v.passed and (v.piece == finding.module or v.name == finding.edge)]
-    return bool(mine) and all(wide.passed for wide in mine)
+    return not finding.stands and bool(mine) and all(wide.passed for wide in mine)
 
 
 def _note(rule: Widened, source: str, stage: str, pairs: Sequence[tuple[Verdict, Verdict]]) -> str:

@@ -25,10 +25,12 @@ from align.recording import free
 from align.recording.file import Recording, RecordingWriter, fingerprint
 from align.recording.tape import RecordedClient, RecordingClient
 from align.report import Report
+from align.stage import NOT_APPLICABLE, Omission
 from align.stages import Gate, Options, no_gate
 from convert.manifest import version
 
 RECORDABLE = ("forward", "loss", "metric", "backward", "optimizer", "training")
+_LIVE = "it cannot be recorded: compare both sides live"
 _TRAINING = {"optimizer": ("optimizer",), "training": ("steps", "dropout", "optimizer")}
 
 
@@ -60,10 +62,12 @@ def record_alone(plan: Plan, framework: str, path: Path) -> Recording:
     Of torch every stage that can be; of Paddle the forward pass on its own values.
 
     Raises:
-        CannotCompareError: a stage that cannot be recorded was asked for, or the model does not agree with itself.
+        CannotCompareError: what cannot be recorded was asked for, or the model does not agree with itself.
     """
     stages = _recordable(plan.stages, framework)
+    plan = replace(plan, case=_own_case(plan.case, framework))
     with ExitStack() as stack:
+        stack.enter_context(plan.steps.shown())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="plumbline-")))
         writer = stack.enter_context(RecordingWriter(path))
         client = open_client(framework, plan.interpreters)
@@ -72,9 +76,7 @@ def record_alone(plan: Plan, framework: str, path: Path) -> Recording:
         if framework == "torch":
             taping = RecordingClient(client, writer, ahead=True)
             report = judge_case(plan.case, taping, _Called("paddle", client), plan.steps, None, stages, plan.options)
-            if not report.passed:
-                why = report.blame[0].why if report.blame else "nothing was compared"
-                raise CannotCompareError(f"the torch model does not agree with itself, so it is no reference: {why}")
+            _check_agrees(report)
             manifest["calls"] = taping.calls
         if "forward" in stages:
             manifest |= _record_free(plan.case, client, folder, writer)
@@ -82,27 +84,50 @@ def record_alone(plan: Plan, framework: str, path: Path) -> Recording:
     return Recording(path)
 
 
+def _own_case(case: Case, framework: str) -> Case:
+    """The case as one side alone has it: torch stands on both sides, so neither takes what is meant for Paddle."""
+    if case.paddle_checkpoint and framework == "paddle":
+        raise CannotCompareError(
+            "alone, Paddle is recorded with the weights of --checkpoint: for --paddle-checkpoint use --against"
+        )
+    return replace(case, paddle_checkpoint=None)
+
+
+def _check_agrees(report: Report) -> None:
+    """CannotCompareError for a model that differs from itself, or of which a stage could not be recorded."""
+    if report.blame:
+        why = report.blame[0].why
+        raise CannotCompareError(f"the torch model does not agree with itself, so it is no reference: {why}")
+    if not report.passed:
+        raise CannotCompareError(f"nothing was recorded: {report.headline}")
+
+
 def compare_against(plan: Plan, expected: Recording, framework: str, gates: Gate, out: Path | None = None) -> Report:
     """Judge the live side of `framework` against a recording; with `out`, record what it answers.
 
+    Of several stages those that cannot be recorded are left out, and the report says so.
+
     Raises:
-        CannotCompareError: the recording is of something else.
+        CannotCompareError: the recording is of something else, or no stage that can be recorded was asked for.
     """
     _check_reference(expected)
     _check_like(expected.path, expected.manifest["case"], "here", plan.likeness())
-    held = expected.manifest["stages"]
-    if missing := [stage for stage in plan.stages if stage not in held]:
+    held, asked = expected.manifest["stages"], _recordable(plan.stages, "torch")
+    if missing := [stage for stage in asked if stage not in held]:
         raise CannotCompareError(f"{expected.path} holds {', '.join(held)}, not {', '.join(missing)}: record it anew")
+    left_out = [Omission(stage, NOT_APPLICABLE, _LIVE) for stage in plan.stages if stage not in asked]
+    plan = replace(plan, stages=asked)
     with ExitStack() as stack:
         client = open_client(framework, plan.interpreters)
         stack.callback(client.close)
         if out is None:
-            return _judge(plan, RecordedClient(expected), client, gates)
+            report = _judge(plan, RecordedClient(expected), client, gates)
+            return replace(report, omitted=[*report.omitted, *left_out])
         writer = stack.enter_context(RecordingWriter(out))
         taping = RecordingClient(client, writer)
         report = _judge(plan, RecordedClient(expected), taping, gates)
         writer.close(_manifest(plan, framework, expected.id) | {"calls": taping.calls})
-        return report
+        return replace(report, omitted=[*report.omitted, *left_out])
 
 
 def compare_recordings(expected: Recording, actual: Recording, steps: Steps, gates: Gate = no_gate) -> Report:
@@ -132,7 +157,8 @@ def compare_recordings(expected: Recording, actual: Recording, steps: Steps, gat
 
 def _judge(plan: Plan, expected: Client, actual: Client, gates: Gate) -> Report:
     sides = _Called("torch", expected), _Called("paddle", actual)
-    return judge_case(plan.case, *sides, plan.steps, None, plan.stages, plan.options, plan.keep_going, gates)
+    with plan.steps.shown():
+        return judge_case(plan.case, *sides, plan.steps, None, plan.stages, plan.options, plan.keep_going, gates)
 
 
 def _apart(expected: Recording, actual: Recording, gates: Gate) -> Report:

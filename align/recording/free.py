@@ -8,10 +8,11 @@ more so the deeper the network; only the first edge that fails is blamed, since 
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from align.blame import Finding, findings
+from align.blame import Finding, findings, one_for_each
 from align.client import Client
 from align.difference import Difference, difference
 from align.edges import ROOT, call_of, is_input, module_of
@@ -20,7 +21,7 @@ from align.harmless import excuse
 from align.record import Record
 from align.recording.file import Recording, RecordingWriter
 from align.stage import FreeRun, StageReport
-from align.stages.forward import misfit, undefined
+from align.stages.forward import misfit
 from align.verdict import Verdict, edge_verdict, limit_of
 
 _RUNS = (1, 2)
@@ -62,7 +63,7 @@ def judge(expected: Recording, actual: Recording) -> StageReport:
     """
     started = time.perf_counter()
     verdicts: list[Verdict] = []
-    blame: dict[str, Finding] = {}
+    blame: list[Finding] = []
     notes: dict[str, None] = {NOTE: None}
     runs: list[FreeRun] = []
     with tempfile.TemporaryDirectory(prefix="plumbline-") as folder:
@@ -76,13 +77,12 @@ def judge(expected: Recording, actual: Recording) -> StageReport:
                 text = "computes in float32 inside the float64 run; judged in float32 instead, from end to end"
                 harmless.append(f"{standing[0].module}: {text}")
                 standing = _in_float32(probe, both[0], one.record("float32"), other.record("float32"))
-            standing = standing or undefined(runs[-1])
+            standing = standing or runs[-1].undefined
             verdicts += found
             notes |= dict.fromkeys(harmless)
-            for finding in standing[:1]:
-                blame.setdefault(finding.module, finding)
+            blame += standing[:1]
     seconds = time.perf_counter() - started
-    return StageReport("forward", seconds, verdicts, list(blame.values()), list(notes), free_run=runs[0])
+    return StageReport("forward", seconds, verdicts, one_for_each(blame), list(notes), free_run=runs[0])
 
 
 def _standing(found: Sequence[Verdict], misfits: Sequence[str], expected: Record) -> tuple[list[Finding], list[str]]:
@@ -96,13 +96,14 @@ def _standing(found: Sequence[Verdict], misfits: Sequence[str], expected: Record
 def _is_island(finding: Finding, found: Sequence[Verdict]) -> bool:
     """Whether what was computed in float32 inside the float64 run may alone explain the first difference."""
     mine = [v for v in found if v.piece == finding.module and not v.passed]
-    return bool(mine) and all(v.is_island for v in mine)
+    return not finding.stands and bool(mine) and all(v.is_island for v in mine)
 
 
 def _in_float32(probe: str, exact: Record, expected: Record, actual: Record) -> list[Finding]:
     """What stands in float32, from end to end, beyond what the expected side's own rounding allows."""
     errors = {edge: _rounding(exact, expected, edge) for edge in expected if edge in exact}
-    return _standing(list(_judge(probe, expected, actual, errors, "float32")), [], expected)[0]
+    standing, _ = _standing(list(_judge(probe, expected, actual, errors, "float32")), [], expected)
+    return [replace(finding, stands=True) for finding in standing]  # the limits in the report are float64's
 
 
 def _rounding(exact: Record, expected: Record, edge: str) -> float:

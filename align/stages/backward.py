@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from align.blame import Finding
+from align.blame import Finding, one_for_each
 from align.contributions import contributions, lacking
 from align.diagnose import diagnose, excuse_rewrites
 from align.edges import ROOT, inside, module_of
@@ -76,10 +76,7 @@ def _judge_probe(
     gradients = [finding_of(v, replay) for v in failing]
     gradients = first_stop(failing, replay) + _with_causes(trial, gradients, pair.descriptions["torch"]["tied"])
     blame = [*map(_in_training_mode, values), *(fact.finding for fact in structure), *gradients]
-    first: dict[str, Finding] = {}
-    for finding in blame:
-        first.setdefault(finding.module, finding)
-    return verdicts, list(first.values()), notes + island_notes + _none_for_zero(replay)
+    return verdicts, one_for_each(blame), notes + island_notes + _none_for_zero(replay)
 
 
 def _from_end_to_end(trial: Trial) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

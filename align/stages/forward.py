@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from align.blame import Finding
+from align.blame import Finding, one_for_each
 from align.blindness import Sight, sight
 from align.diagnose import between_the_pieces, diagnose, excuse_rewrites, one_sided
 from align.edges import ROOT, inside, is_input, module_of
@@ -74,18 +74,13 @@ def _configuration(descriptions: Mapping[str, Mapping[str, Any]]) -> list[Findin
     differing = sorted(key for key in torch.keys() | paddle.keys() if torch.get(key) != paddle.get(key))
     shown = [{key: f"{v:g}" if isinstance(v, float) else v for key, v in config.items()} for config in (torch, paddle)]
     values = ", ".join(f"{key} is {shown[0].get(key)} in torch and {shown[1].get(key)} in paddle" for key in differing)
-    return (
-        [Finding(ROOT, f"the same configuration is read differently: {values}", f"{ROOT}:config")] if differing else []
-    )
+    why = f"the same configuration is read differently: {values}"
+    return [Finding(ROOT, why, f"{ROOT}:config", stands=True)] if differing else []
 
 
 def merge(results: Sequence[Probe]) -> list[Finding]:
     """The findings of all probes, one for each module."""
-    first: dict[str, Finding] = {}
-    for result in results:
-        for finding in result.found:
-            first.setdefault(finding.module, finding)
-    return list(first.values())
+    return one_for_each(finding for result in results for finding in result.found)
 
 
 def judge_probe(pair: Pair, name: str, weights: Path | None, model: str | None, float32: bool = True) -> Probe:
@@ -117,12 +112,13 @@ def judge_probe(pair: Pair, name: str, weights: Path | None, model: str | None, 
 def misfit(problem: str) -> Finding:
     """What is found of a parameter that `Session.load` complains of."""
     module = problem.partition(":")[0].rpartition(".")[0] or ROOT
-    return Finding(module, f"parameter {problem}", f"{module}:out")
+    return Finding(module, f"parameter {problem}", f"{module}:out", stands=True)
 
 
 def _other_outputs(reference: Record, replay: Mapping[str, Any]) -> list[Finding]:
     """What only one of the models returns."""
-    return [f for f in one_sided(reference, replay) if module_of(f.edge) == ROOT and not is_input(f.edge)]
+    found = one_sided(reference, replay)
+    return [replace(f, stands=True) for f in found if module_of(f.edge) == ROOT and not is_input(f.edge)]
 
 
 def _one_sided_modules(reference: Record, replay: Mapping[str, Any]) -> list[str]:
@@ -147,7 +143,8 @@ def _float32_leg(trial: Trial, probe: Probe, native: frozenset[str]) -> bool:
     quality = {v.name: v for v in judge(replay, errors, probe.name, "float32")}
     islands = _excuse_islands(probe, quality)
     agreed = {v.name for v in probe.verdicts if v.passed}
-    probe.found += diagnose(trial, replay, errors, lambda v: v.name in agreed and _is_lost(v), native=native)
+    lost = diagnose(trial, replay, errors, lambda v: v.name in agreed and _is_lost(v), native=native)
+    probe.found += [replace(finding, stands=True) for finding in lost]  # the limits in the report are float64's
     probe.notes += [
         f"numeric quality: {v.name} in float32: {v.difference.max_abs:.2e} from torch, "
         f"{v.ratio:.1f} times what rounding allows, though float64 agrees"
@@ -157,14 +154,8 @@ def _float32_leg(trial: Trial, probe: Probe, native: frozenset[str]) -> bool:
     if probe.name == "default" and not replay["error"]:
         probe.free_run = trial.free_run()
         if not probe.found:
-            probe.found = undefined(probe.free_run)
+            probe.found = probe.free_run.undefined
     return islands
-
-
-def undefined(run: FreeRun) -> list[Finding]:
-    """Whatever the pieces say: a model that ends in NaN where the other does not is not the same function."""
-    outputs = {edge: d for edge, d in run.differences.items() if module_of(edge) == ROOT and d.status != "ok"}
-    return [Finding(ROOT, f"in float32, from end to end, {edge}: {d.detail}", edge) for edge, d in outputs.items()][:1]
 
 
 def _is_lost(verdict: Verdict) -> bool:
@@ -181,7 +172,11 @@ def _excuse_islands(probe: Probe, quality: Mapping[str, Verdict]) -> bool:
     standing = []
     for finding in probe.found:
         edges = failing.get(finding.module, [])
-        if edges and all(v.is_island and v.name in quality and quality[v.name].passed for v in edges):
+        if (
+            not finding.stands
+            and edges
+            and all(v.is_island and v.name in quality and quality[v.name].passed for v in edges)
+        ):
             worst = max(quality[v.name].ratio for v in edges)
             probe.notes.append(
                 f"{finding.module}: computes {edges[0].name} in float32 inside the float64 run (a float32 island); "

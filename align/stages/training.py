@@ -117,7 +117,7 @@ def _updates(subject: Subject) -> list[list[tuple[str, float]]]:
 def _one_sided(expected: Run, actual: Run) -> list[Finding]:
     sides = (("torch", expected, actual), ("paddle", actual, expected))
     return [
-        Finding(owner(name), f"only the {side} model trains {name}", name)
+        Finding(owner(name), f"only the {side} model trains {name}", name, stands=True)
         for side, one, other in sides
         for name in one.parameters
         if name not in other.parameters

@@ -199,9 +199,17 @@ def test_a_paddle_checkpoint_with_other_weights_is_found_out(electra, broken, tm
         tensors["electra.encoder.layer.0.output.dense.bias"][3] += 1e-5
 
     rewrite(broken, change)
-    other = converted(broken, tmp_path / "paddlenlp")
-    assert step1(electra, "--paddle-checkpoint", str(other)) == 1
+    mixed = ["--paddle-checkpoint", str(converted(broken, tmp_path / "paddlenlp"))]
+    assert step1(electra, *mixed) == 1
     assert "blamed on electra.encoder.layer.0.output.dense" in capsys.readouterr().out
+    recording = str(tmp_path / "torch.rec")
+    assert step1(electra, *mixed, "--framework", "torch", "--record", recording) == 0
+    assert "RECORDED" in capsys.readouterr().out
+    assert step1(electra, *mixed, "--against", recording) == 1
+    assert "blamed on electra.encoder.layer.0.output.dense" in capsys.readouterr().out
+    assert "for --paddle-checkpoint use --against" in refused(
+        capsys, electra, *mixed, "--framework", "paddle", "--record", recording
+    )
 
 
 def test_a_paddle_checkpoint_with_another_configuration_is_found_out(electra, tmp_path, capsys):

@@ -13,6 +13,8 @@ import pytest
 import torch
 
 import align
+from align.gates import Gates, Settings
+from align.gates.settings import Widened
 from tests.align import toy
 from tests.pairs import copy_weights, randomise
 
@@ -219,6 +221,47 @@ def test_sabotage_is_red_and_named(reference, port, sabotage):
     assert SABOTAGE[sabotage] in str(report)
     with pytest.raises(AssertionError, match="NO PARITY"):
         align.assert_parity(reference, port, toy.batch())
+
+
+def slightly_wrong_and_raises(port):
+    def forward(self, hidden, *, mask):
+        self.norm(hidden * (1 + 1e-10) + self.mixer(hidden, mask))
+        raise ValueError("sizes do not fit")
+
+    override(port.block, forward)
+
+
+def slightly_wrong_and_not_finite_in_float32(port):
+    override(port.block.act, lambda self, x: F.gelu(x) * (float("nan") if "32" in str(x.dtype) else 1 + 1e-10))
+
+
+def slightly_wrong_and_an_output_left_out(port):
+    def forward(self, input_ids, attention_mask):
+        least = float(np.finfo("float64").min)
+        hidden = self.embedding(input_ids) * (1 + 1e-10)
+        mask = (1 - attention_mask).astype(hidden.dtype).unsqueeze(1) * least
+        for _ in range(2):
+            hidden = self.block(hidden, mask=mask)
+        return {"logits": self.head(hidden)}
+
+    override(port, forward)
+
+
+BESIDES = {
+    slightly_wrong_and_raises: "the paddle model raised ValueError",
+    slightly_wrong_and_not_finite_in_float32: "in float32, from end to end",
+    slightly_wrong_and_an_output_left_out: "only torch has <root>:out.hidden.0",
+}
+
+
+@pytest.mark.parametrize("sabotage", BESIDES, ids=lambda f: f.__name__)
+def test_what_is_wrong_besides_a_small_difference_stands_under_wider_limits(reference, port, sabotage):
+    sabotage(port)
+    red = align.compare(reference, port, toy.batch()).stages[0]
+    allowed = Gates(Settings("plumbline.toml", (Widened("*", 1e9, "because"),)))(red)
+    assert not red.passed
+    assert len(allowed.blame) == 1
+    assert BESIDES[sabotage] in allowed.blame[0].why
 
 
 def mask_of_minus_1e9(port):

@@ -2,12 +2,13 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from align.__main__ import main
-from align.blame import Finding, findings
+from align.blame import Finding, findings, one_for_each
 from align.difference import difference
 from align.errors import CannotCompareError
 from align.gates import Gates, Settings
@@ -16,6 +17,8 @@ from align.gates.settings import Widened
 from align.gates.thresholds import Thresholds
 from align.report import Report, write_json
 from align.stage import FreeRun, StageReport
+from align.stages import forward
+from align.stages.forward import misfit
 from align.verdict import edge_verdict, limit_of
 from tests.align.commands import refused
 
@@ -74,6 +77,23 @@ def test_integers_and_findings_without_numbers_stand():
     assert not allowing(factor=1e300)(stage(wrong)).passed
     raised = StageReport("forward", 0.1, [edge("m.a:out")], [Finding("m.a", "the paddle model raised", "m.a:out")])
     assert not allowing(factor=1e300)(raised).passed
+
+
+BESIDES = [
+    misfit("m.a.weight: not in paddle"),
+    *FreeRun.of({"<root>:out": ONES}, {"<root>:out": ONES * math.nan}).undefined,
+    *forward._configuration({"torch": {"config": {"eps": 1e-5}}, "paddle": {"config": {"eps": 1e-6}}}),
+]
+
+
+@pytest.mark.parametrize("finding", BESIDES, ids=lambda finding: finding.why)
+def test_what_is_not_about_a_limit_stands_beside_what_is(finding):
+    """A wider limit excuses the module's own comparison, and nothing else of it."""
+    small = edge(f"{finding.module}:out", 5)
+    excused = replace(stage(small), blame=[*stage(small).blame, finding])
+    assert allowing(module="*")(stage(small)).passed
+    assert allowing(module="*")(excused).blame == [finding]
+    assert allowing(module="*")(replace(excused, blame=one_for_each(excused.blame))).blame[0].why.endswith(finding.why)
 
 
 def outputs(error, name="<root>:out.logits"):

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import zipfile
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -146,6 +147,42 @@ def test_a_comparison_of_unlike_things_is_refused(torch_recording, capsys, chang
 def test_a_stage_that_was_not_recorded_is_refused(torch_recording, capsys):
     arguments = ["step3", *RUN[1:3], "--task", "backbone", "--against", str(torch_recording.path)]
     assert "holds forward, not loss: record it anew" in refused(capsys, *arguments)
+
+
+class Watched(Steps):
+    """Steps that must be shown while they are taken."""
+
+    def __init__(self):
+        super().__init__()
+        self.is_shown = False
+
+    @contextmanager
+    def shown(self):
+        self.is_shown = True
+        yield
+        self.is_shown = False
+
+    def step(self, description, total=None):
+        assert self.is_shown, description
+        return super().step(description, total)
+
+
+def test_of_all_stages_those_that_can_be_recorded_are_judged(torch_recording):
+    several = replace(plan(stages=("init", "forward", "data")), steps=Watched())
+    report = compare_against(several, torch_recording, "paddle", no_gate)
+    assert report.passed
+    assert [stage.stage for stage in report.stages] == ["forward"]
+    assert [(left.stage, left.status) for left in report.omitted] == [(s, "not applicable") for s in ("init", "data")]
+    assert "it cannot be recorded: compare both sides live" in str(report)
+    with pytest.raises(CannotCompareError, match="the init stage draws or reads on both sides at once"):
+        compare_against(plan(stages=("init",)), torch_recording, "paddle", no_gate)
+
+
+def test_why_a_stage_could_not_be_recorded_is_said(tmp_path):
+    unknown = replace(plan(stages=("forward", "optimizer"), optimizer="adm"), steps=Watched())
+    with pytest.raises(CannotCompareError, match=r"nothing was recorded: UNFINISHED: the optimizer stage .*'adm'"):
+        record_alone(unknown, "torch", tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_other_arrays_under_the_same_name_are_refused(torch_recording, monkeypatch):
