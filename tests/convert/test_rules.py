@@ -11,6 +11,7 @@ import convert
 import convert.layouts
 from convert import Alias, ConvertError, Drop, Linear, MappingError, Reshape, check_state, convert_state, table
 from convert.ops import parse
+from convert.rules import Rule, inverse, keep
 from tests.convert.support import CASES, MODELS, assert_same, build, heads, shapes, tiny, torch_state
 
 LAYOUTS = {model: convert.layouts.layouts(model) for model in MODELS}
@@ -146,6 +147,13 @@ def test_inverse_after_forward_is_the_identity(drawn, seed):
     assert all(array.flags.c_contiguous for array in there.values())
     back = dict(rules.inverse().plan(plan.target_shapes).convert(there.__getitem__))
     assert_same({name: back[name] for name in state}, state)
+
+
+def test_a_table_whose_alias_names_an_unknown_tensor_is_not_turned_round():
+    for tie in (Alias("table", "biass"), Alias("tabel", "bias")):
+        rules = (*keep("table"), *keep("bias"), Rule("decoder", "lm_head", tie), *keep("last"))
+        with pytest.raises(KeyError, match="an alias names, is the source of no rule"):
+            inverse(rules)
 
 
 def test_a_square_weight_is_transposed_because_it_is_declared_so():
