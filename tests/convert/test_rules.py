@@ -117,9 +117,9 @@ def tables_and_shapes(draw):
     for rule in draw(st.lists(st.sampled_from(plain), min_size=1, max_size=12, unique_by=lambda rule: rule.target)):
         numbers = [draw(st.integers(0, 23)) for _ in range(rule.source.count("{}"))]
         found[rule.source.format(*numbers)] = draw(shapes_for(rule.op))
-    for tie in (rule.op for rule in rules.rules if isinstance(rule.op, Alias)):
-        if tie.beside in found:
-            found.setdefault(tie.of, (3, 2))
+    ties = [rule.op for rule in rules.rules if isinstance(rule.op, Alias)]
+    while missing := {tie.of for tie in ties if tie.beside in found} - set(found):  # which may stand beside the next
+        found |= dict.fromkeys(missing, (3, 2))
     return rules, found
 
 
