@@ -170,7 +170,7 @@ def layers(depth: str, divided: bool) -> Callable[[Config], Pairs]:
     """The layers whose feed-forward is `divided` into groups, or is not; `depth` is the option that counts them."""
 
     def numbers(config: Config) -> Pairs:
-        if (config.get("num_groups", 1) > 1) != divided:
+        if (config.get("num_groups", config.get("linear_groups", 1)) > 1) != divided:
             return ()
         return tuple(((n,), (n,)) for n in range(config.get(depth) or required(config, "num_hidden_layers")))
 
@@ -256,8 +256,11 @@ def in_words_of(library: str) -> Callable[[Config], dict[str, Any]]:
                 f'{NAMES[library]} makes other heads of "num_attention_heads": {number}, "head_ratio": {ratio} than '
                 f'this model has, whose "heads_as" is "{whose}"; there is no such model in {NAMES[library]}'
             )
-        silent = ("heads_as", "pool_act") if library == "transformers" or not config.get("pool_act") else ("heads_as",)
-        return {word: value for word, value in config.items() if word not in silent}
+        words = {"num_groups": config["linear_groups"]} if "linear_groups" in config else {}  # as the authors call it
+        silent = {"heads_as", "linear_groups"}
+        if library == "transformers" or not config.get("pool_act"):
+            silent |= {"pool_act"}
+        return {word: value for word, value in (words | config).items() if word not in silent}
 
     return spelled
 

@@ -178,6 +178,17 @@ def test_heads_that_are_no_numbers_are_refused(wrong):
         from_ours("convbert", "paddlenlp", wrong)
 
 
+def test_the_authors_word_for_groups_is_understood_and_not_handed_on():
+    config = {"architectures": ["ConvBertForPreTraining"], "linear_groups": 4, "num_hidden_layers": 2}
+    name = "convbert.encoder.layer.1.output.dense.weight"
+    (step,) = table("convbert", "torch", "tf", config).plan({name: (4, 14, 12)}).steps
+    assert step.target == "electra/encoder/layer_1/output/g_dense/kernel"
+    for target in ("transformers", "paddlenlp"):
+        theirs = from_ours("convbert", target, config)
+        assert theirs["num_groups"] == 4
+        assert "linear_groups" not in theirs
+
+
 def test_a_separable_convolutions_bias_has_one_axis_outside_of_transformers():
     name = "encoder.layer.1.attention.self.key_conv_attn_layer.bias"
     for layout, shape in {"paddle": (21, 1), "transformers": (21, 1), "paddlenlp": (21,), "tf": (21,)}.items():
