@@ -260,7 +260,7 @@ def in_words_of(library: str) -> Callable[[Config], dict[str, Any]]:
         silent = {"heads_as", "linear_groups"}
         if library == "transformers" or not config.get("pool_act"):
             silent |= {"pool_act"}
-        return {word: value for word, value in (words | config).items() if word not in silent}
+        return {word: value for word, value in {**words, **config}.items() if word not in silent}
 
     return spelled
 
