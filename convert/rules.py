@@ -198,11 +198,17 @@ def inverse(rules: Rules) -> Rules:
 
 
 def _made_of(name: str, names: Mapping[str | None, str | None]) -> str:
-    """The target of a name by the rules source → target, of which one may have {} where the name has a number."""
+    """The target of a name by the rules source → target, of which one may have {} where the name has a number.
+
+    KeyError where there is none.
+    """
     if name in names:
         return str(names[name])
     patterns = ((re.escape(source).replace(r"\{\}", r"(\d+)"), target) for source, target in names.items() if source)
-    return next(str(target).format(*found.groups()) for p, target in patterns if (found := re.fullmatch(p, name)))
+    for pattern, target in patterns:
+        if found := re.fullmatch(pattern, name):
+            return str(target).format(*found.groups())
+    raise KeyError(f"{name}, which an alias names, is the source of no rule")
 
 
 def _pairs(rule: Rule) -> Pairs | None:

@@ -418,14 +418,14 @@ class RoFormerV2ForSequenceClassification(RoFormerV2Head):
     def __init__(self, config: RoFormerV2Config) -> None:
         super().__init__(config)
         self.dropout = nn.Dropout(config.head_dropout)
-        outputs = classifier(config, config.num_labels)
-        hidden = chain(
-            dense=classifier(config, config.hidden_size),
-            activation=ACTIVATIONS[config.hidden_act](),
-            dropout=nn.Dropout(config.head_dropout),
-            out_proj=outputs,
-        )
-        self.classifier = hidden if config.classifier_hidden else outputs
+        self.classifier: nn.Layer = classifier(config, config.num_labels)
+        if config.classifier_hidden:
+            self.classifier = chain(
+                dense=classifier(config, config.hidden_size),
+                activation=ACTIVATIONS[config.hidden_act](),
+                dropout=nn.Dropout(config.head_dropout),
+                out_proj=self.classifier,
+            )
         self.loss = SquaredError() if config.regression else CrossEntropy()
 
     def score(self, hidden: Tensor) -> Tensor:

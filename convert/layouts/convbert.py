@@ -2,7 +2,8 @@
 
 Convolutions and grouped matrices have the same axes everywhere but in the authors' checkpoints. The bias of a separable
 convolution is (A, 1) in ours and transformers', (A,) in the others. PaddleNLP's sentence heads read a pooler, which
-transformers lacks, so that these heads cannot go from one to the other.
+transformers lacks, so that these heads cannot go from one to the other; nor can a model whose attention heads the other
+makes in another number or width from the same options (`heads_as`).
 
 The authors' code is ELECTRA's with another attention: embeddings and both heads of pre-training have its names in every
 layout, and a TensorFlow checkpoint holds generator and discriminator, which share their embeddings.
@@ -169,7 +170,7 @@ def layers(depth: str, divided: bool) -> Callable[[Config], Pairs]:
     """The layers whose feed-forward is `divided` into groups, or is not; `depth` is the option that counts them."""
 
     def numbers(config: Config) -> Pairs:
-        if (config.get("num_groups", 1) > 1) != divided:
+        if (config.get("num_groups", config.get("linear_groups", 1)) > 1) != divided:
             return ()
         return tuple(((n,), (n,)) for n in range(config.get(depth) or required(config, "num_hidden_layers")))
 
@@ -241,6 +242,50 @@ TF: Rules = (
 )
 
 CLASSES = {"paddlenlp": {D: "ConvBertDiscriminator", G: "ConvBertGenerator"}}
+NAMES = {"transformers": "transformers", "paddlenlp": "PaddleNLP"}
+
+
+def in_words_of(library: str) -> Callable[[Config], dict[str, Any]]:
+    """A library makes its heads in one way, without a word for it; only PaddleNLP has poolers, and always."""
+
+    def spelled(config: Config) -> dict[str, Any]:
+        whose = config.get("heads_as", "transformers")
+        if whose != library and heads(config, whose) != heads(config, library):
+            number, ratio = sizes_of_heads(config)
+            raise ConvertError(
+                f'{NAMES[library]} makes other heads of "num_attention_heads": {number}, "head_ratio": {ratio} than '
+                f'this model has, whose "heads_as" is "{whose}"; there is no such model in {NAMES[library]}'
+            )
+        words = {"num_groups": config["linear_groups"]} if "linear_groups" in config else {}  # as the authors call it
+        silent = {"heads_as", "linear_groups"}
+        if library == "transformers" or not config.get("pool_act"):
+            silent |= {"pool_act"}
+        return {word: value for word, value in {**words, **config}.items() if word not in silent}
+
+    return spelled
+
+
+def heads(config: Config, whose: str) -> tuple[int, bool]:
+    """Into how many parts the hidden width falls, each as wide as a head, and whether there are convolutions."""
+    number, ratio = sizes_of_heads(config)
+    parts = 2 * max(1, number // ratio) if whose == "transformers" else number
+    return parts, whose != "paddlenlp" or number >= ratio
+
+
+def sizes_of_heads(config: Config) -> tuple[int, int]:
+    """`num_attention_heads` and `head_ratio`; ConvertError if these are not whole numbers."""
+    number, ratio = config.get("num_attention_heads", 12), config.get("head_ratio", 2)
+    if not (isinstance(number, int) and isinstance(ratio, int) and number > 0 and ratio > 0):
+        raise ConvertError(
+            f'config.json says "num_attention_heads": {number!r}, "head_ratio": {ratio!r}; these are whole numbers, '
+            "at least 1"
+        )
+    return number, ratio
+
+
+SPELLING = {library: in_words_of(library) for library in NAMES}
+DEFAULTS = {"paddlenlp": {"heads_as": ("transformers", "paddlenlp"), "pool_act": (None, "tanh")}}
+TOLD_BY = {"paddlenlp": {"pool_act": "pooler.dense.weight"}}
 
 LAYOUTS: dict[str, Rules] = {
     "paddle": own_names(OURS),

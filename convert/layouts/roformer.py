@@ -106,7 +106,7 @@ TF: Rules = (
 
 
 def for_paddlenlp(config: Config) -> dict[str, Any]:
-    """What activation PaddleNLP's pooler has to have to be transformers' dense layer.
+    """What activation, and dropout behind it, PaddleNLP's pooler has to have to be transformers' dense layer.
 
     Elsewhere nothing has to be said: a pooler that transformers' models lack is made anew, and is not used.
     """
@@ -122,7 +122,10 @@ def for_paddlenlp(config: Config) -> dict[str, Any]:
                 f'PaddleNLP\'s {CHOICE} reads the first token through a dense layer, this one has "summary_type": '
                 f'"{read}", "summary_use_proj": {dense}; there is no such model in PaddleNLP'
             )
-        return plain | {"pool_act": config.get("summary_activation") or "linear"}
+        return plain | {
+            "pool_act": config.get("summary_activation") or "linear",
+            "classifier_dropout": config.get("summary_last_dropout", 0.0),
+        }
     return plain
 
 

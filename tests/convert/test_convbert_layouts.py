@@ -1,6 +1,8 @@
 """ConvBERT's own layouts: the authors' checkpoints fit and compute as transformers loads them; PaddleNLP's pooler."""
 
 import dataclasses
+import itertools
+import json
 import re
 import sys
 from types import SimpleNamespace
@@ -9,14 +11,16 @@ import pytest
 import torch
 import transformers
 
-from convert import ConvertError, check_state, open_checkpoint, table
+from convert import ConvertError, check_state, load, open_checkpoint, save, table
+from convert.configs import from_ours
 from convert.layouts import convbert
 from convert.transfer import plan_transfer
 from models_torch import convbert as ours
 from tests.convert import published
 from tests.convert.published_convbert import CONVBERT, Net
 from tests.convert.published_convbert import convbert as shapes_of
-from tests.convert.support import assert_same, read_all, shapes, torch_state
+from tests.convert.support import assert_same, build, read_all, shapes, tiny, torch_state
+from tests.pairs import randomise
 
 PARTS = {
     "discriminator": "ConvBertForPreTraining",
@@ -117,6 +121,72 @@ def test_a_pooler_that_nothing_reads_is_left_out_for_transformers():
     assert set(plan.dropped) == {"convbert.pooler.dense.weight", "convbert.pooler.dense.bias"}
     with pytest.raises(ConvertError, match="unexpected"):  # no one says which head it is
         table("convbert", "torch", "transformers", {}).plan(found)
+
+
+def test_what_only_paddlenlp_s_pooler_is_called_stays_in_its_configurations():
+    pooled = {"architectures": ["ConvBertForTokenClassification"], "pool_act": "linear"}
+    assert from_ours("convbert", "paddlenlp", pooled) == pooled
+    assert from_ours("convbert", "paddlenlp", pooled | {"pool_act": None}).keys() == {"architectures"}
+    assert from_ours("convbert", "transformers", pooled).keys() == {"architectures"}  # the file has no pooler either
+
+
+@pytest.mark.parametrize("act", [None, "tanh"])
+def test_a_silent_folder_of_paddlenlp_s_has_its_heads_and_the_pooler_that_its_file_holds(tmp_path, act):
+    config = tiny("convbert") | {"architectures": ["ConvBertModel"], "num_attention_heads": 1, "pool_act": act}
+    model = randomise(build("torch", "convbert", "ConvBertModel", **config | {"heads_as": "paddlenlp"}))
+    save(model, tmp_path / "torch", "torch", config=config | {"heads_as": "paddlenlp"})
+    folder = converted(tmp_path / "torch", tmp_path / "nlp", "paddlenlp")
+    said = json.loads((folder / "config.json").read_text())
+    assert "heads_as" not in said
+    (folder / "config.json").write_text(json.dumps({word: said[word] for word in said if word != "pool_act"}))
+    options = open_checkpoint(folder).options("convbert")
+    assert (options["heads_as"], options["pool_act"]) == ("paddlenlp", act)
+    back = load(ours.ConvBertModel, folder)
+    assert_same(*({name: tensor.detach().numpy() for name, tensor in of.state_dict().items()} for of in (back, model)))
+
+
+@pytest.mark.parametrize("target", ["transformers", "paddlenlp"])
+def test_a_published_generator_with_a_single_head_is_nobody_else_s(tmp_path, target):
+    folder, _ = bundle(tmp_path / "tf", WHOLE)
+    with pytest.raises(ConvertError, match=r'"num_attention_heads": 1, "head_ratio": 2 .*"original"; there is no such'):
+        converted(folder, tmp_path / "out", target, "generator")
+
+
+PUBLIC = ("transformers", "original", "paddlenlp")
+
+
+@pytest.mark.parametrize(("heads", "ratio"), [(12, 2), (4, 2), (2, 4), (3, 2), (12, 3), (1, 2), (1, 1)])
+def test_heads_go_where_our_model_has_the_same_shapes_with_theirs(heads, ratio):
+    config = {"num_attention_heads": heads, "head_ratio": ratio, "hidden_size": 24, "intermediate_size": 32}
+    held = {}
+    with torch.device("meta"):
+        for whose in PUBLIC:
+            read = ours.ConvBertConfig.from_dict(config | {"heads_as": whose, "num_hidden_layers": 1})
+            held[whose] = shapes(ours.ConvBertModel(read).state_dict())
+    for whose, target in itertools.product(PUBLIC, ("transformers", "paddlenlp")):
+        try:
+            assert from_ours("convbert", target, config | {"heads_as": whose}) == config
+            taken = True
+        except ConvertError:
+            taken = False
+        assert taken == (held[whose] == held[target]), (whose, target)
+
+
+@pytest.mark.parametrize("wrong", [{"head_ratio": 0}, {"num_attention_heads": "4"}])
+def test_heads_that_are_no_numbers_are_refused(wrong):
+    with pytest.raises(ConvertError, match="these are whole numbers, at least 1"):
+        from_ours("convbert", "paddlenlp", wrong)
+
+
+def test_the_authors_word_for_groups_is_understood_and_not_handed_on():
+    config = {"architectures": ["ConvBertForPreTraining"], "linear_groups": 4, "num_hidden_layers": 2}
+    name = "convbert.encoder.layer.1.output.dense.weight"
+    (step,) = table("convbert", "torch", "tf", config).plan({name: (4, 14, 12)}).steps
+    assert step.target == "electra/encoder/layer_1/output/g_dense/kernel"
+    for target in ("transformers", "paddlenlp"):
+        theirs = from_ours("convbert", target, config)
+        assert theirs["num_groups"] == 4
+        assert "linear_groups" not in theirs
 
 
 def test_a_separable_convolutions_bias_has_one_axis_outside_of_transformers():

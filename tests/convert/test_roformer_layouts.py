@@ -196,10 +196,11 @@ def test_the_pooler_s_activation_is_put_into_the_words_of_each_library():
     assert theirs["pool_act"] == "relu"
     assert from_ours("roformer", "transformers", to_ours("roformer", "paddlenlp", theirs)).items() >= ours.items()
     summary = {"summary_type": "first", "summary_use_proj": True, "summary_activation": None}
-    theirs = from_ours("roformer", "paddlenlp", {"architectures": [CHOICE], **summary})
-    assert theirs["pool_act"] == "linear"
-    back = from_ours("roformer", "transformers", to_ours("roformer", "paddlenlp", theirs))
-    assert back.items() >= (summary | {"summary_last_dropout": 0.1}).items()
+    for dropout in ({"summary_last_dropout": 0.3}, {}):
+        theirs = from_ours("roformer", "paddlenlp", {"architectures": [CHOICE], **summary, **dropout})
+        assert theirs["pool_act"] == "linear"
+        back = from_ours("roformer", "transformers", to_ours("roformer", "paddlenlp", theirs))
+        assert back.items() >= (summary | {"summary_last_dropout": 0.0} | dropout).items()
     assert to_ours("roformer", "paddlenlp", {})["pool_act"] == "tanh"
 
 

@@ -11,6 +11,7 @@ import convert
 import convert.layouts
 from convert import Alias, ConvertError, Drop, Linear, MappingError, Reshape, check_state, convert_state, table
 from convert.ops import parse
+from convert.rules import Rule, inverse, keep
 from tests.convert.support import CASES, MODELS, assert_same, build, heads, shapes, tiny, torch_state
 
 LAYOUTS = {model: convert.layouts.layouts(model) for model in MODELS}
@@ -116,9 +117,9 @@ def tables_and_shapes(draw):
     for rule in draw(st.lists(st.sampled_from(plain), min_size=1, max_size=12, unique_by=lambda rule: rule.target)):
         numbers = [draw(st.integers(0, 23)) for _ in range(rule.source.count("{}"))]
         found[rule.source.format(*numbers)] = draw(shapes_for(rule.op))
-    for tie in (rule.op for rule in rules.rules if isinstance(rule.op, Alias)):
-        if tie.beside in found:
-            found.setdefault(tie.of, (3, 2))
+    ties = [rule.op for rule in rules.rules if isinstance(rule.op, Alias)]
+    while missing := {tie.of for tie in ties if tie.beside in found} - set(found):  # which may stand beside the next
+        found |= dict.fromkeys(missing, (3, 2))
     return rules, found
 
 
@@ -146,6 +147,13 @@ def test_inverse_after_forward_is_the_identity(drawn, seed):
     assert all(array.flags.c_contiguous for array in there.values())
     back = dict(rules.inverse().plan(plan.target_shapes).convert(there.__getitem__))
     assert_same({name: back[name] for name in state}, state)
+
+
+def test_a_table_whose_alias_names_an_unknown_tensor_is_not_turned_round():
+    for tie in (Alias("table", "biass"), Alias("tabel", "bias")):
+        rules = (*keep("table"), *keep("bias"), Rule("decoder", "lm_head", tie), *keep("last"))
+        with pytest.raises(KeyError, match="an alias names, is the source of no rule"):
+            inverse(rules)
 
 
 def test_a_square_weight_is_transposed_because_it_is_declared_so():

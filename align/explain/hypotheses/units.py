@@ -124,8 +124,6 @@ def _other_scores(
         yield Candidate("the mask is added twice", right + 2 * mask)
         yield Candidate("the mask hides queries instead of keys", right + mask.swapaxes(-1, -2))
         yield Candidate("the scores are masked before they are scaled", (product + mask) * factor)
-        tiled = np.tile(mask, (product.shape[1], 1, 1)).reshape(mask.shape[0], -1, *mask.shape[1:])[:, 0]
-        yield Candidate("the mask is another sample's", right + tiled)
     yield Candidate("queries and keys are exchanged", right.swapaxes(-1, -2) + mask)
     chosen = seen & (np.abs(right) > _MATCH) & (np.abs(evidence.actual) < _OUT_OF_REACH)
     if chosen.any():
