@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from align.errors import CannotCompareError
 from align.files import write_text
-from align.mapping.links import FUNCTION, GIVEN, UNIQUE, Link, Map, Op
+from align.mapping.links import FUNCTION, GIVEN, OPEN, UNIQUE, Link, Map, Op
 from align.mapping.modules import unmatched
 from align.mapping.side import Side
 
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 _NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 _NAMED = 8
-_WHY = {UNIQUE: "the only one of its shape", FUNCTION: "decided by function", GIVEN: "given"}
+_WHY = {
+    UNIQUE: "the only one of its shape",
+    FUNCTION: "decided by function",
+    GIVEN: "given",
+    OPEN: "a guess: another is as good by name and by function",
+}
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,17 @@ def test_the_command_line_finds_saves_and_reuses_a_map(tmp_path, capsys, batch):
     assert "comparisons agree" in capsys.readouterr().out
 
 
+def test_an_ambiguous_map_is_saved_with_its_guesses(tmp_path, capsys):
+    np.savez(tmp_path / "batch.npz", x=np.random.default_rng(0).standard_normal((3, toys.WIDTH)))
+    command = ["compare", f"{TOY}:TorchSum", f"{TOY}:Sum", "--batch", str(tmp_path / "batch.npz"), "--in-process"]
+    assert main([*command, "--save-map", str(tmp_path / "map.toml")]) == CANNOT_COMPARE
+    assert "one (paddle) may be left or right (torch)" in capsys.readouterr().err
+    assert (tmp_path / "map.toml").read_text().count("# a guess: another is as good by name and by function") == 4
+    assert main([*command, "--weight-map", str(tmp_path / "map.toml"), "--quiet"]) == PARITY
+    assert main([*command, "--save-map", str(tmp_path / "nowhere" / "map.toml")]) == CANNOT_COMPARE
+    assert "make it first" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
