@@ -80,6 +80,9 @@ def test_a_map_is_saved_edited_and_read(tmp_path):
     assert {(x.torch, x.paddle, x.op) for x in again.links} == {(x.torch, x.paddle, x.op) for x in links}
 
 
+RULE = '[[rule]]\ntorch = ["a.0.weight", "a.1.weight"]\npaddle = "b.0.weight"\n'
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -89,7 +92,16 @@ def test_a_map_is_saved_edited_and_read(tmp_path):
         ('[[rule]]\ntorch = "a.0.bias"\npaddle = "c"', "the paddle model has no c"),
         ('[[rule]]\ntorch = "a.0.weight"\npaddle = "b.0.weight"', r"b.0.weight has shape \[\(4, 6\)\], the rule makes"),
         ('[[rule]]\ntorch = "a.{}.bias"\npaddle = "b.0.bias"', "b.0.bias is filled twice"),
-        ('[[rule]]\ntorch = "a.0.bias"', "a rule lacks or misspells 'paddle'"),
+        ('[[rule]]\ntorch = "a.0.bias"', "rule 1: paddle should be a name or a list of names"),
+        ("[[rule]]\ntorch = []\npaddle = [1]", "torch should be a name .*; rule 1: paddle should be a name"),
+        ('[[rule]]\ntorch = "a.{}.bias"\npaddle = "b.{}.{}"', r"rule 1: b.{}.{} has more {} than a.{}.bias"),
+        (RULE + "axis = 5", r"a.0.weight \+ a.1.weight: there is no axis 5"),
+        (RULE + 'axis = 0\ngroups = 0\nshape = ["x"]', "groups should be .* from 1 on; rule 1: shape should be"),
+        (RULE + 'axis = "0"\ntransposed = "false"', "transposed should be true or false; rule 1: axis should be"),
+        (RULE + "transpose = true", "rule 1: it may not have 'transpose'"),
+        ('rule = "a"', "rule 1: it is no table"),
+        ('[[rule]]\ntorch = ["a.0.bias", "a.1.bias"]\npaddle = "b.0.bias"', "several tensors need an axis"),
+        ('[[rule]]\ntorch = ["a", "b"]\npaddle = ["c", "d"]\naxis = 0', "several tensors on both sides"),
     ],
 )
 def test_a_map_that_cannot_be_used_is_refused(tmp_path, text, message):
