@@ -10,6 +10,7 @@ import numpy as np
 
 from align.errors import CannotCompareError
 from align.files import check_file
+from align.recording.arrays import read_arrays
 from align.reports import options as reports
 
 if TYPE_CHECKING:
@@ -121,13 +122,7 @@ def _config(path: Path | None) -> dict[str, dict[str, Any]] | None:
 
 
 def _batch(path: Path | None) -> dict[str, np.ndarray] | None:
-    if path is None:
-        return None
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            batch = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, AttributeError) as error:
-        raise CannotCompareError(f"--batch {path}: {error}") from error
-    if not batch:
-        raise CannotCompareError(f"--batch {path}: it holds no array")
-    return batch
+        return None if path is None else dict(read_arrays(path))
+    except CannotCompareError as error:
+        raise CannotCompareError(f"--batch {error}") from error

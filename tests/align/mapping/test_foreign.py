@@ -60,6 +60,17 @@ def test_what_cannot_be_loaded_is_said(arguments, message, capsys):
     assert message in " ".join(capsys.readouterr().err.split())
 
 
+def test_a_batch_that_cannot_be_read_is_said(tmp_path, capsys, batch):
+    np.save(tmp_path / "one.npy", np.array([object()]))
+    (tmp_path / "cut.npz").write_bytes(batch.read_bytes()[:-30])
+    for file, message in (("one.npy", "an array of objects"), ("cut.npz", "not a whole .npz"), ("no.npz", "No such")):
+        command = ["compare", f"{TOY}:TorchNet", f"{TOY}:Net", "--batch", str(tmp_path / file), "--in-process"]
+        assert main(command) == CANNOT_COMPARE
+        said = capsys.readouterr().err
+        assert "align: --batch" in said
+        assert message in said
+
+
 def test_one_configuration_in_the_words_of_both():
     ours = {
         "hidden_size": 768,
