@@ -5,7 +5,7 @@ assignments that which fails at fewer edges is right; where two fail alike and n
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from align.errors import CannotCompareError
@@ -71,7 +71,9 @@ class _State:
     proposal: Proposal
 
     def map(self) -> Map:
-        return Map(tuple(self.links.values()), tuple(self.proposal.left_torch), tuple(self.proposal.left_paddle))
+        links = tuple(self.links.values())
+        ours = _unlinked(self.torch, (name for link in links for name in link.torch))
+        return Map(links, ours, _unlinked(self.paddle, (name for link in links for name in link.paddle)))
 
     def with_pairs(self, pairs: Sequence[tuple[Unit, Unit]]) -> Map | None:
         links = dict(self.links)
@@ -81,8 +83,7 @@ class _State:
                 return None
             for link in links_of(ours, theirs, 1.0, False, self.torch, self.paddle):
                 links[link.paddle] = replace(link, sure=FUNCTION)
-        left = [n for n in self.proposal.left_torch if all(n not in link.torch for link in links.values())]
-        return Map(tuple(links.values()), tuple(left), tuple(self.proposal.left_paddle))
+        return Map(tuple(links.values()))
 
     def guessed(self, questions: Sequence[_Open]) -> Map:
         """The map as it stands, in which the links that the questions are about are marked as open."""
@@ -93,6 +94,11 @@ class _State:
 
     def take(self, found: Map) -> None:
         self.links = {link.paddle: link for link in found.links}
+
+
+def _unlinked(side: Side, linked: Iterable[str]) -> tuple[str, ...]:
+    owned = {side.tied.get(name, name) for name in linked}
+    return tuple(name for name in side.firsts if name not in owned)
 
 
 def _settle_all(state: _State, attempt: Try) -> list[_Open]:

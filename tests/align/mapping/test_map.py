@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import align
+from align.mapping.decide import decide
 from align.mapping.links import FUNCTION, Link, Map, Op
 from align.mapping.names import alike
 from align.mapping.side import Module, Side
@@ -125,3 +126,11 @@ def test_what_names_do_not_tell_is_a_question():
     shapes = {"left.weight": (6, 4), "right.weight": (6, 4)}
     proposal = propose(side(shapes), side({"x.weight": (4, 6), "y.weight": (4, 6)}, transposed=True))
     assert [[unit.label for unit in question.torch] for question in proposal.questions] == [["left", "right"]]
+
+
+def test_a_unit_that_another_replaced_is_alone():
+    """By place the first of torch's fits, by function the second."""
+    ours, theirs = side({"left.weight": (6, 4), "right.weight": (6, 4)}), side({"x.weight": (4, 6)}, transposed=True)
+    found = decide(propose(ours, theirs), ours, theirs, lambda tried: (tried.links[0].torch != ("right.weight",), 0))
+    assert [link.torch for link in found.links] == [("right.weight",)]
+    assert (found.only_torch, found.only_paddle) == (("left.weight",), ())
