@@ -5,6 +5,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from align.errors import CannotCompareError
+
+
+def check_file(option: str, path: Path | None) -> None:
+    """Refuse before the work, not after it, a file that could not be written; `option` is what names it.
+
+    Raises:
+        CannotCompareError: it is a folder, or in a folder that does not exist.
+    """
+    if path and path.is_dir():
+        raise CannotCompareError(f"{option} {path}: this is a folder, name a file")
+    if path and not path.resolve().parent.is_dir():
+        raise CannotCompareError(f"{option} {path}: there is no folder {path.resolve().parent}, make it first")
+
 
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file. What UTF-8 cannot hold, as the bytes of an odd file name, is written as \\udc80."""

@@ -344,8 +344,10 @@ class Session:
             return
         self.backend.cast(self.model, dtype)
         for name, table in self.backend.tables(self.model) if self._tables else ():
-            due = self._tables.get(name)
-            if due is not None and not np.array_equal(self.backend.to_numpy(table), due.astype(dtype)):
+            due, held = self._tables.get(name), self.backend.to_numpy(table)
+            if due is None or due.shape != held.shape:  # no table: what the model kept of its last batch
+                continue
+            if not np.array_equal(held, due.astype(dtype)):
                 self.backend.set_value(table, due.astype(dtype))
         tensors = dict(self.backend.parameters(self.model))
         try:

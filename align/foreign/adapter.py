@@ -36,7 +36,7 @@ class Adapter:
         self.plain = backend
         self.wiring = wiring
         self.rounded: list[tuple[Any, str, float]] = []  # settings of the model's modules as they were
-        self.own: Callable[[], Iterable[tuple[str, np.ndarray]]] = tuple  # the weights that a live model came with
+        self.own: Callable[[], Iterable[tuple[str, np.ndarray]]] = tuple  # the weights that the model came with
         self._wide = False
 
     def __getattr__(self, name: str) -> Any:

@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from align.errors import CannotCompareError
+from align.files import check_file
+from align.recording.arrays import read_arrays
 from align.reports import options as reports
 
 if TYPE_CHECKING:
+    from align.mapping.links import Map
     from align.report import Report
 
 SUMMARY = "any two modules: package.module:Class or factory on either side"
@@ -58,11 +61,13 @@ def run(options: argparse.Namespace) -> "Report":
     """
     from align.compare import Interpreters
     from align.foreign.compare import Targets, compare_targets
-    from align.mapping.text import rules, save_map
+    from align.mapping.decide import AmbiguousMapError
+    from align.mapping.text import rules
     from align.progress import Steps
     from align.reports.text import headline, show, terminal
 
     reports.check(options)
+    check_file("--save-map", options.save_map)
     stages = tuple(options.stages.split(","))
     unknown = [stage for stage in stages if stage not in _STAGES]
     if unknown:
@@ -76,10 +81,13 @@ def run(options: argparse.Namespace) -> "Report":
         options.seed,
     )
     places = Interpreters(options.in_process, options.torch_python, options.paddle_python)
-    done = compare_targets(targets, places, Steps(visible=not options.quiet), stages)
+    try:
+        done = compare_targets(targets, places, Steps(visible=not options.quiet), stages)
+    except AmbiguousMapError as error:
+        _save(options.save_map, error.known)
+        raise
     report = replace(done.report, command=("python", "-m", "align", *options.typed))
-    if options.save_map:
-        save_map(options.save_map, done.found.weights)
+    _save(options.save_map, done.found.weights)
     reports.write(report, options)
     console = terminal()
     if options.quiet:
@@ -89,6 +97,16 @@ def run(options: argparse.Namespace) -> "Report":
         console.print(f"{rule}  [dim]{rule.reason}[/dim]", highlight=False, soft_wrap=True)
     show(report, console, options.verbose)
     return report
+
+
+def _save(path: Path | None, found: "Map") -> None:
+    from align.mapping.text import save_map
+
+    try:
+        if path:
+            save_map(path, found)
+    except OSError as error:
+        raise CannotCompareError(f"--save-map {path}: {error.strerror}, choose another place") from error
 
 
 def _config(path: Path | None) -> dict[str, dict[str, Any]] | None:
@@ -104,13 +122,7 @@ def _config(path: Path | None) -> dict[str, dict[str, Any]] | None:
 
 
 def _batch(path: Path | None) -> dict[str, np.ndarray] | None:
-    if path is None:
-        return None
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            batch = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, AttributeError) as error:
-        raise CannotCompareError(f"--batch {path}: {error}") from error
-    if not batch:
-        raise CannotCompareError(f"--batch {path}: it holds no array")
-    return batch
+        return None if path is None else dict(read_arrays(path))
+    except CannotCompareError as error:
+        raise CannotCompareError(f"--batch {error}") from error

@@ -216,7 +216,8 @@ def prepare(
         constants = {word: value for word, value in _CONSTANTS.items() if word in known and word not in batch}
         descriptions[name]["wiring"] = {"inputs": {}, "constants": constants}
         side.submit("foreign.wire", **descriptions[name]["wiring"]).result()
-    torch.submit("foreign.tensors", out=str(folder / "initial.rec")).result()
+    torch.submit("foreign.fill_own").result()
+    torch.submit("export", out=str(folder / "initial.rec")).result()
     file = write_record(folder / "batch.rec", batch)
     weights = _calm_weights(torch, descriptions["torch"], folder, file, seed)
     return Workbench(torch, paddle, descriptions, folder, file, weights)

@@ -5,11 +5,11 @@ assignments that which fails at fewer edges is right; where two fail alike and n
 """
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from align.errors import CannotCompareError
-from align.mapping.links import FUNCTION, Link, Map
+from align.mapping.links import FUNCTION, OPEN, Link, Map
 from align.mapping.names import words
 from align.mapping.side import Side
 from align.mapping.weights import Proposal, Question, Unit, links_of, ops
@@ -23,25 +23,42 @@ _PASSES = 3  # over all questions: the answer to one may rest on another's
 _WHOLE = 4  # units of which every order is tried; of more, only exchanges of two
 
 
+class AmbiguousMapError(CannotCompareError):
+    """Several maps are equally good; `known` is one of them, in which the links that may be others are OPEN."""
+
+    def __init__(self, message: str, known: Map) -> None:
+        super().__init__(message)
+        self.known = known
+
+
+@dataclass(frozen=True)
+class _Open:
+    """A question that stays open, in words, with the Paddle tensors that it is about."""
+
+    text: str
+    paddle: tuple[str, ...]
+
+
 def decide(proposal: Proposal, torch: Side, paddle: Side, attempt: Try) -> Map:
     """The map, every open question settled.
 
     Raises:
-        CannotCompareError: assignments that are equally good by name and by function; all of them are named.
+        AmbiguousMapError: assignments that are equally good by name and by function; all of them are named.
     """
     links = [link for a, b, c, alone in proposal.pairs for link in links_of(a, b, c, alone, torch, paddle)]
     state = _State(torch, paddle, {link.paddle: link for link in [*links, *proposal.packs]}, proposal)
-    open_questions: list[str] = []
+    open_questions: list[_Open] = []
     for _ in range(_PASSES):
         before = dict(state.links)
         open_questions = _settle_all(state, attempt)
         if state.links == before or attempt(state.map())[0] == 0:
             break
     if open_questions:
-        raise CannotCompareError(
+        raise AmbiguousMapError(
             "the weight map is ambiguous: "
-            + "; ".join(open_questions)
-            + " — name the right ones in a map (--save-map FILE writes what is known, --weight-map FILE reads it)"
+            + "; ".join(question.text for question in open_questions)
+            + " — name the right ones in a map (--save-map FILE writes what is known, --weight-map FILE reads it)",
+            state.guessed(open_questions),
         )
     return state.map()
 
@@ -54,7 +71,9 @@ class _State:
     proposal: Proposal
 
     def map(self) -> Map:
-        return Map(tuple(self.links.values()), tuple(self.proposal.left_torch), tuple(self.proposal.left_paddle))
+        links = tuple(self.links.values())
+        ours = _unlinked(self.torch, (name for link in links for name in link.torch))
+        return Map(links, ours, _unlinked(self.paddle, (name for link in links for name in link.paddle)))
 
     def with_pairs(self, pairs: Sequence[tuple[Unit, Unit]]) -> Map | None:
         links = dict(self.links)
@@ -64,16 +83,27 @@ class _State:
                 return None
             for link in links_of(ours, theirs, 1.0, False, self.torch, self.paddle):
                 links[link.paddle] = replace(link, sure=FUNCTION)
-        left = [n for n in self.proposal.left_torch if all(n not in link.torch for link in links.values())]
-        return Map(tuple(links.values()), tuple(left), tuple(self.proposal.left_paddle))
+        return Map(tuple(links.values()))
+
+    def guessed(self, questions: Sequence[_Open]) -> Map:
+        """The map as it stands, in which the links that the questions are about are marked as open."""
+        asked = {name for question in questions for name in question.paddle}
+        found = self.map()
+        links = (replace(k, sure=OPEN, certainty=0.0) if asked & set(k.paddle) else k for k in found.links)
+        return replace(found, links=tuple(links))
 
     def take(self, found: Map) -> None:
         self.links = {link.paddle: link for link in found.links}
 
 
-def _settle_all(state: _State, attempt: Try) -> list[str]:
-    """Settle every question on the ground of what is known by now; what stays open is returned in words."""
-    open_questions: list[str] = []
+def _unlinked(side: Side, linked: Iterable[str]) -> tuple[str, ...]:
+    owned = {side.tied.get(name, name) for name in linked}
+    return tuple(name for name in side.firsts if name not in owned)
+
+
+def _settle_all(state: _State, attempt: Try) -> list[_Open]:
+    """Settle every question on the ground of what is known by now; what stays open is returned."""
+    open_questions: list[_Open] = []
     for questions in _asked_alike(state.proposal.questions):
         open_questions += _settle(questions, state, attempt)
     for packed in _packed_alike(state):
@@ -96,8 +126,8 @@ def _asked_alike(questions: Sequence[Question]) -> list[list[Question]]:
     return list(found.values())
 
 
-def _settle(questions: Sequence[Question], state: _State, attempt: Try) -> list[str]:
-    """Settle one question of all layers, or return it in words."""
+def _settle(questions: Sequence[Question], state: _State, attempt: Try) -> list[_Open]:
+    """Settle one question of all layers, or return it."""
     tried: dict[_Order, tuple[Failure, Map]] = {}
     first = questions[0]
     start = _current(first, state)
@@ -114,7 +144,7 @@ def _settle(questions: Sequence[Question], state: _State, attempt: Try) -> list[
     if len(winners) == 1:
         state.take(tried[winners[0]][1])
         return []
-    return [text for question in questions for text in _words(question, winners)]
+    return [found for question in questions for found in _left_open(question, winners)]
 
 
 def _pairs(questions: Sequence[Question], order: _Order) -> list[tuple[Unit, Unit]]:
@@ -140,13 +170,13 @@ def _orders(start: _Order, theirs: int) -> Iterator[_Order]:
         yield tuple(turned[:theirs])
 
 
-def _words(question: Question, winners: Sequence[_Order]) -> list[str]:
+def _left_open(question: Question, winners: Sequence[_Order]) -> list[_Open]:
     """For each Paddle unit that stays open, its candidates."""
     found = []
     for place, unit in enumerate(question.paddle):
         candidates = list(dict.fromkeys(question.torch[order[place]].label for order in winners))
         if len(candidates) > 1:
-            found.append(f"{unit.label} (paddle) may be {' or '.join(candidates)} (torch)")
+            found.append(_Open(f"{unit.label} (paddle) may be {' or '.join(candidates)} (torch)", unit.names))
     return found
 
 
@@ -161,7 +191,7 @@ def _packed_alike(state: _State) -> list[list[tuple[str, ...]]]:
     return list(found.values())
 
 
-def _settle_packing(keys: Sequence[tuple[str, ...]], state: _State, attempt: Try) -> list[str]:
+def _settle_packing(keys: Sequence[tuple[str, ...]], state: _State, attempt: Try) -> list[_Open]:
     """Settle the order of packed parts, and whether they alternate, for all links that are packed alike."""
     links = [state.links[key] for key in keys]
     count = max(len(links[0].torch), len(links[0].paddle))
@@ -177,7 +207,8 @@ def _settle_packing(keys: Sequence[tuple[str, ...]], state: _State, attempt: Try
     if len(winners) > 1:
         link = winners[0][0]
         ways = " or ".join(dict.fromkeys(_way(made[0]) for made in winners[:4]))
-        return [f"{' + '.join(link.paddle)} (paddle) may hold {' + '.join(link.torch)} (torch) {ways}"]
+        text = f"{' + '.join(link.paddle)} (paddle) may hold {' + '.join(link.torch)} (torch) {ways}"
+        return [_Open(text, tuple(name for key in keys for name in key))]
     for key, chosen in zip(keys, winners[0], strict=True):
         del state.links[key]
         state.links[chosen.paddle] = replace(chosen, sure=FUNCTION, certainty=1.0)
@@ -203,7 +234,7 @@ def _group_counts(links: Sequence[Link], state: _State) -> list[int]:
     return [n for n in range(1, min(sizes) + 1) if all(size % n == 0 for size in sizes)]
 
 
-def _settle_op(key: tuple[str, ...], link: Link, state: _State, attempt: Try) -> list[str]:
+def _settle_op(key: tuple[str, ...], link: Link, state: _State, attempt: Try) -> list[_Open]:
     """Settle how a tensor is stored where its shape and class do not say."""
     candidates = [replace(link, op=op) for op in ops(link.torch[0], link.paddle[0], state.torch, state.paddle)]
     if len(candidates) < 2:
@@ -215,7 +246,7 @@ def _settle_op(key: tuple[str, ...], link: Link, state: _State, attempt: Try) ->
         state.links[key] = replace(winners[0], sure=FUNCTION)
         return []
     ways = " or ".join(map(_way, winners))
-    return [f"{key[0]} (paddle) may hold {link.torch[0]} (torch) {ways}"]
+    return [_Open(f"{key[0]} (paddle) may hold {link.torch[0]} (torch) {ways}", key)]
 
 
 def _way(link: Link) -> str:

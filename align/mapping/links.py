@@ -14,8 +14,8 @@ import numpy as np
 from align.errors import CannotCompareError
 from convert.ops import Shape
 
-# What a link rests on, the surest first.
-GIVEN, FUNCTION, UNIQUE, NAMES = "given", "function", "shape", "names"
+# What a link rests on, the surest first; an open one is a guess among several that are equally good.
+GIVEN, FUNCTION, UNIQUE, NAMES, OPEN = "given", "function", "shape", "names", "open"
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from align.errors import CannotCompareError
 from align.files import write_text
-from align.mapping.links import FUNCTION, GIVEN, UNIQUE, Link, Map, Op
+from align.mapping.links import FUNCTION, GIVEN, OPEN, UNIQUE, Link, Map, Op
 from align.mapping.modules import unmatched
 from align.mapping.side import Side
 
@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 
 _NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 _NAMED = 8
-_WHY = {UNIQUE: "the only one of its shape", FUNCTION: "decided by function", GIVEN: "given"}
+_KEYS = frozenset({"torch", "paddle", "transposed", "shape", "axis", "groups"})
+_WHY = {
+    UNIQUE: "the only one of its shape",
+    FUNCTION: "decided by function",
+    GIVEN: "given",
+    OPEN: "a guess: another is as good by name and by function",
+}
 
 
 @dataclass(frozen=True)
@@ -96,14 +102,17 @@ def read_map(path: Path, torch: Side, paddle: Side) -> Map:
     """Read a map that `save_map` wrote or a person did.
 
     Raises:
-        CannotCompareError: the file cannot be read, or names what a model does not have; all offenders are listed.
+        CannotCompareError: the file cannot be read, or has entries that say nothing or name what a model does not have;
+            all offenders are listed.
     """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise CannotCompareError(f"--weight-map {path}: {error}") from error
-    problems: list[str] = []
-    links = [link for rule in raw.get("rule", []) for link in _links(rule, torch, paddle, problems)]
+    entries = raw.get("rule", [])
+    entries = entries if isinstance(entries, list) else [entries]
+    problems = [f"rule {number}: {fault}" for number, entry in enumerate(entries, 1) for fault in _faults(entry)]
+    links = [] if problems else [link for entry in entries for link in _links(entry, torch, paddle, problems)]
     twice = sorted({n for link in links for n in link.paddle if sum(n in other.paddle for other in links) > 1})
     problems += [f"{name} is filled twice" for name in twice]
     if problems or not links:
@@ -115,19 +124,47 @@ def read_map(path: Path, torch: Side, paddle: Side) -> Map:
     return Map(tuple(links), *left)
 
 
+def _faults(rule: Any) -> Iterator[str]:
+    """What one entry of a file lacks or misspells."""
+    if not isinstance(rule, dict):
+        yield "it is no table, begin it with [[rule]]"
+        return
+    yield from (f"it may not have {key!r}, only {', '.join(sorted(_KEYS))}" for key in sorted(set(rule) - _KEYS))
+    if not isinstance(rule.get("transposed", False), bool):
+        yield "transposed should be true or false"
+    for key, least in (("axis", 0), ("groups", 1)):
+        if not _is_whole(rule.get(key, least), least):
+            yield f"{key} should be a whole number from {least} on"
+    shape = rule.get("shape", [])
+    if not (isinstance(shape, list) and all(_is_whole(n, 0) for n in shape)):
+        yield "shape should be a list of whole numbers"
+    sides = {side: _names(rule.get(side)) for side in ("torch", "paddle")}
+    unnamed = [s for s, names in sides.items() if not (names and all(isinstance(n, str) and n for n in names))]
+    yield from (f"{side} should be a name or a list of names" for side in unnamed)
+    if not unnamed:
+        yield from _faults_of_names(sides["torch"], sides["paddle"], "axis" in rule)
+
+
+def _is_whole(value: Any, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _faults_of_names(ours: Sequence[str], theirs: Sequence[str], packed: bool) -> Iterator[str]:
+    if len(ours) > 1 < len(theirs):
+        yield "several tensors on both sides, where one side should hold one"
+    elif max(len(ours), len(theirs)) > 1 and not packed:
+        yield "several tensors need an axis along which they are packed"
+    for name in (*ours, *theirs):
+        if name.count("{}") > ours[0].count("{}"):
+            yield f"{name} has more {{}} than {ours[0]}, from which their numbers come"
+
+
 def _links(rule: dict[str, Any], torch: Side, paddle: Side, problems: list[str]) -> Iterator[Link]:
     """The links of one rule, one for each set of numbers that the torch side has."""
-    try:
-        names = [_names(rule[side]) for side in ("torch", "paddle")]
-        split = len(names[1]) if len(names[1]) > 1 else 0
-        shape = tuple(rule["shape"]) if "shape" in rule else None
-        op = Op(bool(rule.get("transposed")), shape, rule.get("axis"), rule.get("groups", 1), split)
-    except (KeyError, TypeError) as error:
-        problems.append(f"a rule lacks or misspells {error}")
-        return
-    if op.axis is None and (len(names[0]) > 1 or split):
-        problems.append(f"{names[0][0]}: several tensors need an axis along which they are packed")
-        return
+    names = [_names(rule[side]) for side in ("torch", "paddle")]
+    split = len(names[1]) if len(names[1]) > 1 else 0
+    shape = tuple(rule["shape"]) if "shape" in rule else None
+    op = Op(rule.get("transposed", False), shape, rule.get("axis"), rule.get("groups", 1), split)
     pattern = re.compile(re.escape(names[0][0]).replace(r"\{\}", r"(\d+)"))
     found = [match.groups() for name in torch.shapes if (match := pattern.fullmatch(name))]
     if not found:
@@ -143,18 +180,22 @@ def _links(rule: dict[str, Any], torch: Side, paddle: Side, problems: list[str])
             yield link
 
 
-def _names(value: Any) -> list[str]:
-    return [value] if isinstance(value, str) else list(value)
+def _names(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _filled(name: str, numbers: Sequence[str]) -> str:
-    return name.format(*numbers)
+    first, *rest = name.split("{}")
+    return first + "".join(number + part for number, part in zip(numbers, rest, strict=False))
 
 
 def _misfits(link: Link, paddle: Side) -> list[str]:
     """Where the op does not make the shapes that the Paddle side has."""
     import numpy as np
 
+    axis = link.op.axis
+    if axis is not None and axis >= min(map(len, link.shapes)):
+        return [f"{' + '.join(link.torch)}: there is no axis {axis}"]
     try:
         made = [value.shape for value in link.op.to_paddle([np.empty(shape) for shape in link.shapes])]
     except ValueError as error:

@@ -15,7 +15,7 @@ from align.edges import ROOT
 from align.errors import CannotCompareError
 from align.foreign.adapter import WIDE, Adapter, Wiring
 from align.mapping.links import Map
-from align.record import Record, RecordWriter
+from align.record import Record
 from align.session import Session
 from align.widening import widened
 
@@ -118,7 +118,7 @@ def fill(session: Session, weights: str) -> None:
 
 
 def fill_own(session: Session) -> None:
-    """Take the weights that a live model came with as its weights again."""
+    """Take the weights that the model had when it was built or adopted as its weights again."""
     session.take(session.backend.own)  # type: ignore[attr-defined]
 
 
@@ -140,13 +140,6 @@ def wire(session: Session, **wiring: Any) -> None:
 def describe(session: Session) -> dict[str, dict[str, Any]]:
     """The classes of all modules by their canonical names."""
     return {"kinds": session.describe_modules()}
-
-
-def tensors(session: Session, out: str) -> None:
-    """Write all tensors as the model has them now, in its own names, to the record `out`."""
-    with RecordWriter(out) as writer:
-        for name, tensor in session.backend.parameters(session.model):
-            writer.add(name, session.backend.to_numpy(tensor))
 
 
 def _target(target: str) -> Any:

@@ -56,7 +56,8 @@ _QUOTIENTS = ("__truediv__", "__rtruediv__", "__div__", "__rdiv__")
 def _wide_quotient(divide: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(divide)
     def call(one: Any, other: Any) -> Any:
-        return divide(one if one.is_floating_point() else _cast(one, paddle.float64), other)
+        whole = not (one.is_floating_point() or one.is_complex())
+        return divide(_cast(one, paddle.float64) if whole else one, other)
 
     return call
 

@@ -72,6 +72,21 @@ def test_both_models_are_given_back_as_they_were(reference, port):
     assert torch.get_default_dtype() == torch.float32
 
 
+def test_a_model_may_keep_what_it_computed_of_another_batch(reference, port):
+    """Such an activation is no table that a change of dtype would have to restore."""
+    reference = copy.deepcopy(reference)
+    override(reference.block.act, lambda self, x: keep(self, torch.nn.functional.gelu(x)))
+    rows = {name: value[:2] for name, value in toy.batch().items()}
+    reference(**{name: torch.from_numpy(value) for name, value in toy.batch().items()})
+    assert align.compare(reference, port, rows, stages=("forward", "backward")).passed
+    assert reference.head.weight.dtype == torch.float32
+
+
+def keep(module, value):
+    module.last = value
+    return value
+
+
 def eps(port):
     port.block.norm._epsilon = 1e-8
 

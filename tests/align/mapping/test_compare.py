@@ -6,8 +6,11 @@ import pytest
 import torch
 
 import align
-from align.foreign.compare import compare_modules
+from align.client import InProcessClient
+from align.foreign.compare import compare_modules, prepare
 from align.mapping.text import rules
+from align.operations import foreign
+from align.record import Record
 from tests.align.mapping import toys
 
 
@@ -91,3 +94,16 @@ def test_the_answer_is_a_map(tmp_path):
     report = align.compare(toys.TorchSum(), toys.Sum(), x, weight_map=tmp_path / "map.toml")
     assert report.passed
     assert {"left:out", "right:out"} <= {verdict.name for verdict in report.stages[0].verdicts}
+
+
+def test_a_second_try_draws_the_same_weights(reference, tmp_path):
+    """Around what the model came with, not around what the first try left in it."""
+    sides = {"torch": (InProcessClient("torch"), reference), "paddle": (InProcessClient("paddle"), toys.Net())}
+    facts = {name: foreign.adopt(client.session, module) for name, (client, module) in sides.items()}
+    drawn = []
+    for attempt in ("first", "second"):
+        (tmp_path / attempt).mkdir()
+        bench = prepare(sides["torch"][0], sides["paddle"][0], facts, toys.batch(), tmp_path / attempt)
+        drawn.append(dict(Record(bench.weights).items()))
+    for name, value in drawn[0].items():
+        np.testing.assert_array_equal(drawn[1][name], value)

@@ -33,6 +33,17 @@ def test_the_command_line_finds_saves_and_reuses_a_map(tmp_path, capsys, batch):
     assert "comparisons agree" in capsys.readouterr().out
 
 
+def test_an_ambiguous_map_is_saved_with_its_guesses(tmp_path, capsys):
+    np.savez(tmp_path / "batch.npz", x=np.random.default_rng(0).standard_normal((3, toys.WIDTH)))
+    command = ["compare", f"{TOY}:TorchSum", f"{TOY}:Sum", "--batch", str(tmp_path / "batch.npz"), "--in-process"]
+    assert main([*command, "--save-map", str(tmp_path / "map.toml")]) == CANNOT_COMPARE
+    assert "one (paddle) may be left or right (torch)" in capsys.readouterr().err
+    assert (tmp_path / "map.toml").read_text().count("# a guess: another is as good by name and by function") == 4
+    assert main([*command, "--weight-map", str(tmp_path / "map.toml"), "--quiet"]) == PARITY
+    assert main([*command, "--save-map", str(tmp_path / "nowhere" / "map.toml")]) == CANNOT_COMPARE
+    assert "make it first" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -47,6 +58,17 @@ def test_the_command_line_finds_saves_and_reuses_a_map(tmp_path, capsys, batch):
 def test_what_cannot_be_loaded_is_said(arguments, message, capsys):
     assert main(["compare", *arguments, "--in-process"]) == CANNOT_COMPARE
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_batch_that_cannot_be_read_is_said(tmp_path, capsys, batch):
+    np.save(tmp_path / "one.npy", np.array([object()]))
+    (tmp_path / "cut.npz").write_bytes(batch.read_bytes()[:-30])
+    for file, message in (("one.npy", "an array of objects"), ("cut.npz", "not a whole .npz"), ("no.npz", "No such")):
+        command = ["compare", f"{TOY}:TorchNet", f"{TOY}:Net", "--batch", str(tmp_path / file), "--in-process"]
+        assert main(command) == CANNOT_COMPARE
+        said = capsys.readouterr().err
+        assert "align: --batch" in said
+        assert message in said
 
 
 def test_one_configuration_in_the_words_of_both():

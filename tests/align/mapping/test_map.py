@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import align
+from align.mapping.decide import decide
 from align.mapping.links import FUNCTION, Link, Map, Op
 from align.mapping.names import alike
 from align.mapping.side import Module, Side
@@ -80,6 +81,9 @@ def test_a_map_is_saved_edited_and_read(tmp_path):
     assert {(x.torch, x.paddle, x.op) for x in again.links} == {(x.torch, x.paddle, x.op) for x in links}
 
 
+RULE = '[[rule]]\ntorch = ["a.0.weight", "a.1.weight"]\npaddle = "b.0.weight"\n'
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -89,7 +93,16 @@ def test_a_map_is_saved_edited_and_read(tmp_path):
         ('[[rule]]\ntorch = "a.0.bias"\npaddle = "c"', "the paddle model has no c"),
         ('[[rule]]\ntorch = "a.0.weight"\npaddle = "b.0.weight"', r"b.0.weight has shape \[\(4, 6\)\], the rule makes"),
         ('[[rule]]\ntorch = "a.{}.bias"\npaddle = "b.0.bias"', "b.0.bias is filled twice"),
-        ('[[rule]]\ntorch = "a.0.bias"', "a rule lacks or misspells 'paddle'"),
+        ('[[rule]]\ntorch = "a.0.bias"', "rule 1: paddle should be a name or a list of names"),
+        ("[[rule]]\ntorch = []\npaddle = [1]", "torch should be a name .*; rule 1: paddle should be a name"),
+        ('[[rule]]\ntorch = "a.{}.bias"\npaddle = "b.{}.{}"', r"rule 1: b.{}.{} has more {} than a.{}.bias"),
+        (RULE + "axis = 5", r"a.0.weight \+ a.1.weight: there is no axis 5"),
+        (RULE + 'axis = 0\ngroups = 0\nshape = ["x"]', "groups should be .* from 1 on; rule 1: shape should be"),
+        (RULE + 'axis = "0"\ntransposed = "false"', "transposed should be true or false; rule 1: axis should be"),
+        (RULE + "transpose = true", "rule 1: it may not have 'transpose'"),
+        ('rule = "a"', "rule 1: it is no table"),
+        ('[[rule]]\ntorch = ["a.0.bias", "a.1.bias"]\npaddle = "b.0.bias"', "several tensors need an axis"),
+        ('[[rule]]\ntorch = ["a", "b"]\npaddle = ["c", "d"]\naxis = 0', "several tensors on both sides"),
     ],
 )
 def test_a_map_that_cannot_be_used_is_refused(tmp_path, text, message):
@@ -113,3 +126,11 @@ def test_what_names_do_not_tell_is_a_question():
     shapes = {"left.weight": (6, 4), "right.weight": (6, 4)}
     proposal = propose(side(shapes), side({"x.weight": (4, 6), "y.weight": (4, 6)}, transposed=True))
     assert [[unit.label for unit in question.torch] for question in proposal.questions] == [["left", "right"]]
+
+
+def test_a_unit_that_another_replaced_is_alone():
+    """By place the first of torch's fits, by function the second."""
+    ours, theirs = side({"left.weight": (6, 4), "right.weight": (6, 4)}), side({"x.weight": (4, 6)}, transposed=True)
+    found = decide(propose(ours, theirs), ours, theirs, lambda tried: (tried.links[0].torch != ("right.weight",), 0))
+    assert [link.torch for link in found.links] == [("right.weight",)]
+    assert (found.only_torch, found.only_paddle) == (("left.weight",), ())

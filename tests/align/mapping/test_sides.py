@@ -66,7 +66,9 @@ def test_a_wide_run_computes_nothing_in_float32():
     with widened("paddle"):
         wide = paddle.to_tensor(x).astype("float32"), paddle.to_tensor(x.tolist(), dtype="float32")
         wide += (paddle.nn.functional.softmax(paddle.to_tensor(x), dtype="float32"), paddle.arange(3, dtype="float32"))
+        z = paddle.to_tensor(np.array([1 + 2j])) / 2
     assert {value.dtype for value in wide} == {paddle.float64}
+    assert z.item() == 0.5 + 1j
     assert paddle.to_tensor(x).astype("float32").dtype == paddle.float32
 
 
