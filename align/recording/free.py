@@ -8,6 +8,7 @@ more so the deeper the network; only the first edge that fails is blamed, since 
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,8 @@ def judge(expected: Recording, actual: Recording) -> StageReport:
             verdicts += found
             notes |= dict.fromkeys(harmless)
             for finding in standing[:1]:
-                blame.setdefault(finding.module, finding)
+                evidence = {**finding.evidence, "end_to_end": True}
+                blame.setdefault(finding.module, replace(finding, evidence=evidence))
     seconds = time.perf_counter() - started
     return StageReport("forward", seconds, verdicts, list(blame.values()), list(notes), free_run=runs[0])
 

@@ -98,7 +98,7 @@ def _lead(report: Report) -> dict[str, Any] | None:
     classes = dict.fromkeys(report.modules.get(finding.module, {}).values())
     return _finding(stage, finding) | {
         "classes": " / ".join(classes),
-        "why_there": words.WHY_THERE.get(stage.stage, ""),
+        "why_there": words.why_there(stage),
         "gauge": charts.draw_gauge(verdict) if verdict else None,
         "ratio": _times(verdict.ratio) if verdict and verdict.difference.status == "ok" else None,
         "is_replayed": words.is_replayed(stage),

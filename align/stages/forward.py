@@ -164,7 +164,10 @@ def _float32_leg(trial: Trial, probe: Probe, native: frozenset[str]) -> bool:
 def undefined(run: FreeRun) -> list[Finding]:
     """Whatever the pieces say: a model that ends in NaN where the other does not is not the same function."""
     outputs = {edge: d for edge, d in run.differences.items() if module_of(edge) == ROOT and d.status != "ok"}
-    return [Finding(ROOT, f"in float32, from end to end, {edge}: {d.detail}", edge) for edge, d in outputs.items()][:1]
+    return [
+        Finding(ROOT, f"in float32, from end to end, {edge}: {d.detail}", edge, {"end_to_end": True})
+        for edge, d in outputs.items()
+    ][:1]
 
 
 def _is_lost(verdict: Verdict) -> bool:
