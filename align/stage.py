@@ -98,7 +98,7 @@ class StageReport:
     @property
     def worst(self) -> Verdict | None:
         """The edge nearest to its limit, or furthest beyond it."""
-        return max(self.verdicts, key=lambda v: (v.difference.status != "ok", v.ratio), default=None)
+        return max(self.verdicts, key=lambda v: (not v.passed, v.difference.status != "ok", v.ratio), default=None)
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -29,7 +29,7 @@ from align.verdict import Verdict
 _SCRIPTS = ("common.js", "tree.js", "table.js", "charts.js")
 _IN_NAMES = re.compile(r"(?<!\d)[.:_]|[.:_](?!\d)")
 _NUMBERS = re.compile(r"\d+(\.\d+)?e[+-]\d+")
-_ROWS = 3000  # comparisons of one stage that the page holds; of those that agree, the nearest to their limits
+_ROWS = 3000  # comparisons of one stage that the page holds: those furthest beyond, or nearest to, their limits
 _HISTOGRAMS = 60
 _FINDINGS = 50
 

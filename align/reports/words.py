@@ -110,5 +110,5 @@ def in_order(report: Report) -> list[StageReport | Omission]:
 
 
 def nearest(verdicts: Sequence[Verdict], count: int) -> list[Verdict]:
-    """Those furthest beyond their limit, or nearest to it."""
-    return sorted(verdicts, key=lambda v: (v.difference.status == "ok", -v.ratio))[:count]
+    """Those that fail, and of them and of the others those furthest beyond their limit, or nearest to it."""
+    return sorted(verdicts, key=lambda v: (v.passed, v.difference.status == "ok", -v.ratio))[:count]
