@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 import align.reports.json
+from align.drawn import Histogram
 from align.edges import ROOT
 from align.gates.thresholds import Thresholds, tighten
 from align.report import Report
-from align.reports import html, junit, markdown, words
+from align.reports import charts, html, junit, markdown, words
 from align.stage import FreeRun
 from align.stages.forward import undefined
 from tests.align.reports import samples
@@ -176,6 +177,16 @@ def test_what_ran_from_end_to_end_does_not_point_at_one_module():
         page = " ".join(Page(html.render(report)).text.split())
         assert ("Its inputs were PyTorch's own values" in page) is wrong
         assert (words.ERRORS_ADD_UP in page) is not wrong
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [0.0, 0.02, 1e17])
+@pytest.mark.parametrize("apart", [0, 1, 29, 61])
+def test_a_histogram_of_values_that_hardly_differ(dtype, size, apart):
+    values = dtype(size) + np.spacing(dtype(size)) * np.array([0, apart], dtype)
+    histogram = Histogram.of("w", values, values[:1])
+    assert (sum(histogram.expected), sum(histogram.actual)) == (2, 1)
+    assert charts.draw_histogram(histogram)
 
 
 def test_a_large_report_stays_small_and_keeps_all_that_differs():
