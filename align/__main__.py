@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "diff":
             return PARITY if diff.run(options) else NO_PARITY
         return _list() if options.command == "list" else _stage(options)
-    except CannotCompareError as error:
+    except (CannotCompareError, OSError) as error:
         errors.print(f"align: {error}", style="red", highlight=False, markup=False)
         return CANNOT_COMPARE
     except KeyboardInterrupt:
@@ -216,11 +216,13 @@ def _stage(options: argparse.Namespace) -> int:
         )
     report = gate.finish(report)
     report = replace(report, command=("python", "-m", "align", *options.typed))
-    reports.write(report, options)
-    if options.quiet:
-        terminal().print(headline(report).append(gate.mark), soft_wrap=True)
-    else:
-        show(report, terminal(), options.verbose)
+    try:
+        reports.write(report, options)
+    finally:  # a file that cannot be written does not cost the verdict
+        if options.quiet:
+            terminal().print(headline(report).append(gate.mark), soft_wrap=True)
+        else:
+            show(report, terminal(), options.verbose)
     return _exit_code(report)
 
 

@@ -78,16 +78,18 @@ def run(options: argparse.Namespace) -> "Report":
     places = Interpreters(options.in_process, options.torch_python, options.paddle_python)
     done = compare_targets(targets, places, Steps(visible=not options.quiet), stages)
     report = replace(done.report, command=("python", "-m", "align", *options.typed))
-    if options.save_map:
-        save_map(options.save_map, done.found.weights)
-    reports.write(report, options)
-    console = terminal()
-    if options.quiet:
-        console.print(headline(report), soft_wrap=True)
-        return report
-    for rule in rules(done.found.weights.links):
-        console.print(f"{rule}  [dim]{rule.reason}[/dim]", highlight=False, soft_wrap=True)
-    show(report, console, options.verbose)
+    try:
+        if options.save_map:
+            save_map(options.save_map, done.found.weights)
+        reports.write(report, options)
+    finally:  # a file that cannot be written does not cost the verdict
+        console = terminal()
+        if options.quiet:
+            console.print(headline(report), soft_wrap=True)
+        else:
+            for rule in rules(done.found.weights.links):
+                console.print(f"{rule}  [dim]{rule.reason}[/dim]", highlight=False, soft_wrap=True)
+            show(report, console, options.verbose)
     return report
 
 

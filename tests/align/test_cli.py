@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -177,11 +178,27 @@ def test_all_that_could_not_compare_a_stage_exits_with_2_and_still_writes_its_re
     assert main(["all", "--model", "electra", "--in-process", "--quiet", "--keep-going"]) == 1
 
 
-def test_a_report_that_cannot_be_written_gives_one_line(capsys, monkeypatch, tmp_path):
-    def full(path, text):
-        raise OSError(28, "No space left on device", str(path))
+@contextmanager
+def full(path):
+    """As `files.whole` on a disk that is full."""
+    raise OSError(28, "No space left on device", str(path.with_name(f".{path.name}.1")))
+    yield
 
+
+@pytest.mark.parametrize(("option", "name"), [("--html", "r.html"), ("--json", "r.json"), ("--out", "folder")])
+def test_a_report_that_cannot_be_written_does_not_cost_the_verdict(capsys, monkeypatch, tmp_path, option, name):
     stages_come_to(monkeypatch)
-    monkeypatch.setattr("align.reports.options.write_text", full)
-    said = refused(capsys, "step1", "--model", "electra", "--in-process", "--html", str(tmp_path / "r.html"))
-    assert "r.html: No space left on device, choose another place" in said
+    monkeypatch.setattr("align.files.whole", full)
+    path = tmp_path / name
+    assert main(["step1", "--model", "electra", "--in-process", "--quiet", option, str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert out.startswith("PARITY: ")
+    assert err == f"align: {option} {path}: cannot be written: No space left on device, choose another place\n"
+
+
+def test_an_error_of_the_system_that_nobody_has_expected_is_one_line(capsys, monkeypatch):
+    def run(options):
+        raise OSError(5, "Input/output error", "[/odd]")
+
+    monkeypatch.setattr("align.recording.command.run", run)
+    assert "Input/output error: '[/odd]'" in refused(capsys, "diff", "a", "b")
