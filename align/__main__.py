@@ -1,6 +1,7 @@
 """The command line: `python -m align STAGE --model NAME`, `python -m align list`."""
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -257,4 +258,7 @@ def _list() -> int:
 
 
 if __name__ == "__main__":
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a sign shows another
     sys.exit(main())

@@ -1,6 +1,7 @@
 """The command line as programs and people use it: exit codes, one clear line, JSON, nothing half-written."""
 
 import json
+import os
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -176,6 +177,16 @@ def test_all_that_could_not_compare_a_stage_exits_with_2_and_still_writes_its_re
     }
     stages_come_to(monkeypatch, init=CannotCompareError("no kernel"), backward="red")
     assert main(["all", "--model", "electra", "--in-process", "--quiet", "--keep-going"]) == 1
+
+
+@pytest.mark.parametrize("command", [["align", "list"], ["convert", "--help"]])
+def test_a_terminal_that_lacks_our_signs_shows_others(command):
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert "electra" in done.stdout
 
 
 @contextmanager
