@@ -189,6 +189,18 @@ def test_a_terminal_that_lacks_our_signs_shows_others(command):
     assert "electra" in done.stdout
 
 
+def test_an_exit_code_does_not_depend_on_who_reads_the_verdict(tmp_path):
+    np.savez(tmp_path / "a.npz", a=np.ones(3))
+    command = [sys.executable, "-m", "align", "diff", *[str(tmp_path / "a.npz")] * 2]
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(command, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @contextmanager
 def full(path):
     """As `files.whole` on a disk that is full."""
