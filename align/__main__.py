@@ -1,6 +1,7 @@
 """The command line: `python -m align STAGE --model NAME`, `python -m align list`."""
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -74,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "diff":
             return PARITY if diff.run(options) else NO_PARITY
         return _list() if options.command == "list" else _stage(options)
-    except CannotCompareError as error:
+    except (CannotCompareError, OSError) as error:
         errors.print(f"align: {error}", style="red", highlight=False, markup=False)
         return CANNOT_COMPARE
     except KeyboardInterrupt:
@@ -216,11 +217,13 @@ def _stage(options: argparse.Namespace) -> int:
         )
     report = gate.finish(report)
     report = replace(report, command=("python", "-m", "align", *options.typed))
-    reports.write(report, options)
-    if options.quiet:
-        terminal().print(headline(report).append(gate.mark), soft_wrap=True)
-    else:
-        show(report, terminal(), options.verbose)
+    try:
+        reports.write(report, options)
+    finally:  # a file that cannot be written does not cost the verdict
+        if options.quiet:
+            terminal().print(headline(report).append(gate.mark), soft_wrap=True)
+        else:
+            show(report, terminal(), options.verbose)
     return _exit_code(report)
 
 
@@ -255,4 +258,7 @@ def _list() -> int:
 
 
 if __name__ == "__main__":
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a sign shows another
     sys.exit(main())

@@ -49,12 +49,14 @@ class Histogram:
     @classmethod
     def of(cls, name: str, expected: np.ndarray, actual: np.ndarray) -> Self:
         """The histogram of finite values (any shape)."""
-        sides = [values.ravel() for values in (expected, actual)]
+        sides = [values.ravel().astype(np.float64, copy=False) for values in (expected, actual)]
         low, high = (float(pick([pick(side) for side in sides])) for pick in (np.min, np.max))
-        if low == high:
-            low, high = low - 0.5, high + 0.5
+        size = max(abs(low), abs(high))
+        if high - low < 2 * _BINS * np.spacing(size):  # too near to each other to lie in different bins
+            margin = size / 2 if size > np.finfo(np.float64).tiny else 0.5
+            low, high = low - margin, high + margin
         one, other = (np.histogram(side, _BINS, (low, high))[0].tolist() for side in sides)
-        means, deviations = ([float(f(side, dtype=np.float64)) for side in sides] for f in (np.mean, np.std))
+        means, deviations = ([float(f(side)) for side in sides] for f in (np.mean, np.std))
         return cls(name, low, high, one, other, (means[0], means[1]), (deviations[0], deviations[1]))
 
     def as_json(self) -> dict[str, Any]:

@@ -33,8 +33,8 @@ class FreeRun:
     def undefined(self) -> list[Finding]:
         """Whatever the pieces say: a model that ends in NaN where the other does not is not the same function."""
         outputs = {edge: d for edge, d in self.differences.items() if module_of(edge) == ROOT and d.status != "ok"}
-        why = "in float32, from end to end,"
-        return [Finding(ROOT, f"{why} {edge}: {d.detail}", edge, stands=True) for edge, d in outputs.items()][:1]
+        why, how = "in float32, from end to end,", {"end_to_end": True}
+        return [Finding(ROOT, f"{why} {edge}: {d.detail}", edge, how, stands=True) for edge, d in outputs.items()][:1]
 
     def as_json(self) -> list[dict[str, Any]]:
         return [
@@ -105,7 +105,7 @@ class StageReport:
     @property
     def worst(self) -> Verdict | None:
         """The edge nearest to its limit, or furthest beyond it."""
-        return max(self.verdicts, key=lambda v: (v.difference.status != "ok", v.ratio), default=None)
+        return max(self.verdicts, key=lambda v: (not v.passed, v.difference.status != "ok", v.ratio), default=None)
 
     def as_json(self) -> dict[str, Any]:
         return {

@@ -87,15 +87,17 @@ def run(options: argparse.Namespace) -> "Report":
         _save(options.save_map, error.known)
         raise
     report = replace(done.report, command=("python", "-m", "align", *options.typed))
-    _save(options.save_map, done.found.weights)
-    reports.write(report, options)
-    console = terminal()
-    if options.quiet:
-        console.print(headline(report), soft_wrap=True)
-        return report
-    for rule in rules(done.found.weights.links):
-        console.print(f"{rule}  [dim]{rule.reason}[/dim]", highlight=False, soft_wrap=True)
-    show(report, console, options.verbose)
+    try:
+        _save(options.save_map, done.found.weights)
+        reports.write(report, options)
+    finally:  # a file that cannot be written does not cost the verdict
+        console = terminal()
+        if options.quiet:
+            console.print(headline(report), soft_wrap=True)
+        else:
+            for rule in rules(done.found.weights.links):
+                console.print(f"{rule}  [dim]{rule.reason}[/dim]", highlight=False, soft_wrap=True)
+            show(report, console, options.verbose)
     return report
 
 

@@ -55,4 +55,5 @@ def _finding(verdict: Verdict) -> Finding:
     d, kind = verdict.difference, "largest" if verdict.kind == "max-diff" else "mean"
     text = d.detail or f"the {kind} difference is {d.max_abs:.2e}, and --{verdict.kind} allows {verdict.limit:.2e}"
     evidence = {"probe": verdict.probe, "ratio": verdict.ratio, "max_abs": d.max_abs, "limit": verdict.limit}
+    evidence["end_to_end"] = True
     return Finding(ROOT, f"in float32, from end to end, {verdict.name}: {text}", verdict.name, evidence)

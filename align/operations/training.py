@@ -17,6 +17,7 @@ from align.record import Record, RecordWriter
 from align.session import Session, ulp_noise
 from align.training import Iteration, Micro, train
 from align.training.sketch import NUMBERS, sketch
+from align.training.tracks import SCALARS
 
 
 def run(
@@ -123,7 +124,7 @@ class _Watch:
         self._disturbance = disturbance
         self._views = {name: session.to_torch(name) for name in engine.parameters}
         self.names = {name: torch_name for name, (torch_name, _) in self._views.items()}
-        columns = ("loss", "gradient norm", "learning rate", "gradients", "gradient sizes", "weights", "weight sizes")
+        columns = (*SCALARS, "gradients", "gradient sizes", "weights", "weight sizes")
         self.columns: dict[str, list[Any]] = {column: [] for column in columns}
 
     def gather(self, number: int) -> None:
@@ -138,8 +139,7 @@ class _Watch:
         """Look at everything else, after the update; then disturb the weights, if this is a control."""
         self._sketch("weights", "weight sizes", self._weights())
         rate = max(self.engine.learning_rates().values(), default=0.0)
-        values = {"loss": iteration.loss, "gradient norm": iteration.gradient_norm, "learning rate": rate}
-        for column, value in values.items():
+        for column, value in zip(SCALARS, (iteration.loss, iteration.gradient_norm, rate), strict=True):
             self.columns[column].append(value)
         self._session.progress(iteration.number + 1)
         if self._disturbance:

@@ -80,7 +80,7 @@ def judge(expected: Recording, actual: Recording) -> StageReport:
             standing = standing or runs[-1].undefined
             verdicts += found
             notes |= dict.fromkeys(harmless)
-            blame += standing[:1]
+            blame += [replace(f, evidence={**f.evidence, "end_to_end": True}) for f in standing[:1]]
     seconds = time.perf_counter() - started
     return StageReport("forward", seconds, verdicts, one_for_each(blame), list(notes), free_run=runs[0])
 

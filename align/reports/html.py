@@ -29,7 +29,7 @@ from align.verdict import Verdict
 _SCRIPTS = ("common.js", "tree.js", "table.js", "charts.js")
 _IN_NAMES = re.compile(r"(?<!\d)[.:_]|[.:_](?!\d)")
 _NUMBERS = re.compile(r"\d+(\.\d+)?e[+-]\d+")
-_ROWS = 3000  # comparisons of one stage that the page holds; of those that agree, the nearest to their limits
+_ROWS = 3000  # comparisons of one stage that the page holds: those furthest beyond, or nearest to, their limits
 _HISTOGRAMS = 60
 _FINDINGS = 50
 
@@ -98,7 +98,7 @@ def _lead(report: Report) -> dict[str, Any] | None:
     classes = dict.fromkeys(report.modules.get(finding.module, {}).values())
     return _finding(stage, finding) | {
         "classes": " / ".join(classes),
-        "why_there": words.WHY_THERE.get(stage.stage, ""),
+        "why_there": words.why_there(stage),
         "gauge": charts.draw_gauge(verdict) if verdict else None,
         "ratio": _times(verdict.ratio) if verdict and verdict.difference.status == "ok" else None,
         "is_replayed": words.is_replayed(stage),

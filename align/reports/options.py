@@ -1,7 +1,9 @@
 """The options of the command line that name files for reports."""
 
 import argparse
-from collections.abc import Callable
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from align.errors import CannotCompareError
@@ -43,21 +45,20 @@ def write(report: Report, options: argparse.Namespace) -> None:
     Raises:
         CannotCompareError: a file that cannot be written.
     """
-    from align.reports import html, json, junit, markdown  # after the work: help and refusals come at once
-
-    renderers: dict[str, Callable[[Report], str]] = {
-        "json": json.render,
-        "html": html.render,
-        "junit": junit.render,
-        "markdown": markdown.render,
-    }
-    try:
-        for kind, render in renderers.items():
-            if file := getattr(options, kind):
+    for kind in _FILES:
+        if file := getattr(options, kind):
+            render = importlib.import_module(f"align.reports.{kind}").render  # what nobody asks for costs no time
+            with _refusal(f"--{kind} {file}"):
                 write_text(file, render(report))
-        if options.out:
+    if options.out:
+        with _refusal(f"--out {options.out}"):
             report.save(options.out)
+
+
+@contextmanager
+def _refusal(option: str) -> Iterator[None]:
+    """Say by what the user has named, not by the temporary file beside it, what could not be written."""
+    try:
+        yield
     except OSError as error:
-        raise CannotCompareError(
-            f"the report cannot be written to {error.filename}: {error.strerror}, choose another place"
-        ) from error
+        raise CannotCompareError(f"{option}: cannot be written: {error.strerror}, choose another place") from error

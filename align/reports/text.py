@@ -1,6 +1,7 @@
 """The report as people read it in a terminal: the verdict first, then what is wrong, stage by stage."""
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 
@@ -29,7 +30,17 @@ def render(report: Report) -> str:
 
 def terminal() -> Console:
     """Standard output; where nobody's terminal says how wide, wide enough for the names of modules."""
-    return Console(width=None if sys.stdout.isatty() else WIDTH)
+    return _Terminal(width=None if sys.stdout.isatty() else WIDTH)
+
+
+class _Terminal(Console):
+    """Standard output, which may not be read to its end, as in `… | head`: the exit code still tells the verdict."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def show(report: Report, console: Console, verbose: bool = False) -> None:

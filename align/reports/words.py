@@ -11,6 +11,8 @@ from align.verdict import Verdict
 
 LOOK_AT_THE_FIRST = "Look at the first: its inputs were the reference's own, so the fault is in its code or weights."
 
+ERRORS_ADD_UP = "Each side ran on its own values, from end to end, so errors add up: the fault may lie anywhere before."
+
 # What makes a finding of each stage point at the module and at nothing before it.
 WHY_THERE = {
     "forward": "Its inputs were PyTorch's own values, so the fault lies in the code or the weights of this module, not "
@@ -59,8 +61,18 @@ def residual(finding: Finding) -> str | None:
 
 
 def is_replayed(stage: StageReport) -> bool:
-    """Whether the pieces were judged on the reference's own inputs, so that a finding speaks of that piece alone."""
-    return any(verdict.kind in ("input", "gradient") for verdict in stage.verdicts) and stage.stage != "training"
+    """Whether the first finding is one of pieces judged on the reference's own inputs, and speaks of that one alone."""
+    replayed = any(verdict.kind in ("input", "gradient") for verdict in stage.verdicts) and stage.stage != "training"
+    return replayed and not _is_end_to_end(stage)
+
+
+def why_there(stage: StageReport) -> str:
+    """What makes the first finding of a stage point at its module, or why it need not."""
+    return ERRORS_ADD_UP if _is_end_to_end(stage) else WHY_THERE.get(stage.stage, "")
+
+
+def _is_end_to_end(stage: StageReport) -> bool:
+    return bool(stage.blame) and bool(stage.blame[0].evidence.get("end_to_end"))
 
 
 def result(stage: StageReport) -> str:
@@ -98,5 +110,5 @@ def in_order(report: Report) -> list[StageReport | Omission]:
 
 
 def nearest(verdicts: Sequence[Verdict], count: int) -> list[Verdict]:
-    """Those furthest beyond their limit, or nearest to it."""
-    return sorted(verdicts, key=lambda v: (v.difference.status == "ok", -v.ratio))[:count]
+    """Those that fail, and of them and of the others those furthest beyond their limit, or nearest to it."""
+    return sorted(verdicts, key=lambda v: (v.passed, v.difference.status == "ok", -v.ratio))[:count]

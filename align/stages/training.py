@@ -29,7 +29,7 @@ from align.stage import StageReport
 from align.stages import Subject
 from align.structure import owner
 from align.training.cause import cause_of
-from align.training.tracks import Leg, Run, Track, tracks_of
+from align.training.tracks import SCALARS, Leg, Run, Track, tracks_of
 from align.verdict import Verdict
 
 _RATE = 1e-3  # large enough for bugs to grow in a few updates
@@ -75,7 +75,7 @@ def run(subject: Subject) -> StageReport:
         verdicts += [track.verdict(leg) for track in tracks]
         notes += _horizons(tracks, leg)
         wrong = _first_wrong(tracks, leg)
-        curves += [t.curve(leg, expected, actual) for t in tracks if t.name == t.kind or (wrong and t is wrong[0])]
+        curves += [t.curve(leg, expected, actual) for t in tracks if t.is_scalar or (wrong and t is wrong[0])]
         blame += _one_sided(expected, actual)
         if wrong:
             blame.append(_blame(*wrong, tracks, leg, expected, actual))
@@ -87,8 +87,7 @@ def run(subject: Subject) -> StageReport:
 
 def _by_update(run: Run) -> dict[str, np.ndarray]:
     """The loss, the gradients' norm and the learning rate of each update, by name and number."""
-    columns = ("loss", "gradient norm", "learning rate")
-    return {f"{name}_{k}": np.array(value) for name in columns for k, value in enumerate(run.values[name])}
+    return {f"{name}_{k}": np.array(value) for name in SCALARS for k, value in enumerate(run.values[name])}
 
 
 def _updates(subject: Subject) -> list[list[tuple[str, float]]]:
@@ -193,9 +192,8 @@ def _finding(track: Track, share: float, update: int, leg: Leg, values: Sequence
     sides where they are single numbers.
     """
     verdict = track.verdict(leg)
-    alone = track.kind == track.name
-    what = track.name if alone else f"the {track.kind} of {track.name}"
-    others = "" if alone else f", with {share:.0%} of all {track.kind}s"
+    what = track.name if track.is_scalar else f"the {track.kind} of {track.name}"
+    others = "" if track.is_scalar else f", with {share:.0%} of all {track.kind}s"
     told = "{:.9g} in torch, {:.9g} in paddle; ".format(*values) if values else ""
     why = (
         f"in update {update} the first to differ is {what}{others}: {told}{verdict.difference.max_abs:.2e} of its "
@@ -205,5 +203,5 @@ def _finding(track: Track, share: float, update: int, leg: Leg, values: Sequence
     evidence |= {"max_abs": verdict.difference.max_abs, "limit": verdict.limit}
     if cause:
         evidence["explanation"] = {"text": cause}
-    blamed = track.name if alone else f"{track.kind}s" if share > _MOST else track.module
+    blamed = track.name if track.is_scalar else f"{track.kind}s" if share > _MOST else track.module
     return Finding(blamed, why, track.name, evidence, verdict.difference.max_abs)

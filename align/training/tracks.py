@@ -11,6 +11,8 @@ from align.edges import ROOT
 from align.structure import owner
 from align.verdict import Verdict, rounding
 
+SCALARS = ("loss", "gradient norm", "learning rate")  # what is one number in every update; parameters may be called so
+
 
 @dataclass(frozen=True)
 class Leg:
@@ -42,6 +44,10 @@ class Track:
     module: str
     gap: np.ndarray
     floor: np.ndarray
+
+    @property
+    def is_scalar(self) -> bool:
+        return self.kind in SCALARS
 
     def limit(self, leg: Leg) -> np.ndarray:
         return leg.kappa * np.maximum(self.floor, rounding(leg.dtype, 8.0))
@@ -85,8 +91,7 @@ class Track:
 
     def curve(self, leg: Leg, expected: Run, actual: Run) -> Curve:
         """The track as reports draw it, with the values of both sides where each is one number."""
-        alone = self.name == self.kind
-        torch, paddle = (run.values[self.name] if alone else np.empty(0) for run in (expected, actual))
+        torch, paddle = (run.values[self.name] if self.is_scalar else np.empty(0) for run in (expected, actual))
         return Curve(self.name, self.kind, leg.dtype, torch, paddle, self.gap, self.limit(leg), self.horizon(leg))
 
 

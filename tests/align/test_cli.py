@@ -1,8 +1,10 @@
 """The command line as programs and people use it: exit codes, one clear line, JSON, nothing half-written."""
 
 import json
+import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -177,11 +179,49 @@ def test_all_that_could_not_compare_a_stage_exits_with_2_and_still_writes_its_re
     assert main(["all", "--model", "electra", "--in-process", "--quiet", "--keep-going"]) == 1
 
 
-def test_a_report_that_cannot_be_written_gives_one_line(capsys, monkeypatch, tmp_path):
-    def full(path, text):
-        raise OSError(28, "No space left on device", str(path))
+@pytest.mark.parametrize("command", [["align", "list"], ["convert", "--help"]])
+def test_a_terminal_that_lacks_our_signs_shows_others(command):
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert "electra" in done.stdout
 
+
+def test_an_exit_code_does_not_depend_on_who_reads_the_verdict(tmp_path):
+    np.savez(tmp_path / "a.npz", a=np.ones(3))
+    command = [sys.executable, "-m", "align", "diff", *[str(tmp_path / "a.npz")] * 2]
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(command, cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@contextmanager
+def full(path):
+    """As `files.whole` on a disk that is full."""
+    raise OSError(28, "No space left on device", str(path.with_name(f".{path.name}.1")))
+    yield
+
+
+@pytest.mark.parametrize(("option", "name"), [("--html", "r.html"), ("--json", "r.json"), ("--out", "folder")])
+def test_a_report_that_cannot_be_written_does_not_cost_the_verdict(capsys, monkeypatch, tmp_path, option, name):
     stages_come_to(monkeypatch)
-    monkeypatch.setattr("align.reports.options.write_text", full)
-    said = refused(capsys, "step1", "--model", "electra", "--in-process", "--html", str(tmp_path / "r.html"))
-    assert "r.html: No space left on device, choose another place" in said
+    monkeypatch.setattr("align.files.whole", full)
+    path = tmp_path / name
+    assert main(["step1", "--model", "electra", "--in-process", "--quiet", option, str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert out.startswith("PARITY: ")
+    assert err == f"align: {option} {path}: cannot be written: No space left on device, choose another place\n"
+
+
+def test_an_error_of_the_system_that_nobody_has_expected_is_one_line(capsys, monkeypatch):
+    def run(options):
+        raise OSError(5, "Input/output error", "[/odd]")
+
+    monkeypatch.setattr("align.recording.command.run", run)
+    assert "Input/output error: '[/odd]'" in refused(capsys, "diff", "a", "b")

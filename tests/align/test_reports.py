@@ -10,6 +10,7 @@ from align.blame import findings
 from align.difference import difference
 from align.harmless import excuse
 from align.report import Report, write_json
+from align.reports import words
 from align.stage import StageReport
 from align.verdict import blurred, edge_verdict, limit_of
 
@@ -51,6 +52,13 @@ def test_the_text_names_what_failed_and_how_far():
     assert "NO PARITY: first divergence at b:out, blamed on b" in text
     assert "1.00e-03" in text
     assert "1e+09" in text
+
+
+def test_what_fails_for_want_of_a_limit_stands_before_all_that_passes():
+    boundless, fine = edge("a:out", noise=math.inf), edge("b:out", 1e-13)
+    assert (boundless.ratio, boundless.passed) == (0.0, False)
+    assert report(fine, boundless).stages[0].worst is boundless
+    assert words.nearest([fine, boundless], 1) == [boundless]
 
 
 def test_json_is_strict_and_says_what_the_report_says(tmp_path):

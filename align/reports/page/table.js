@@ -43,7 +43,7 @@ function refresh() {
     head.querySelector("span").textContent = current ? (state.down ? " ↓" : " ↑") : "";
   }
   const wrong = view.filter(differs).length;
-  const left = data.total > count ? ` The page holds ${count} of ${data.total}: all that differ and, of every stage, those nearest to their limit; the JSON report has all.` : "";
+  const left = data.total > count ? ` The page holds ${count} of ${data.total}: of every stage those furthest beyond, or nearest to, their limit; the JSON report has all.` : "";
   document.getElementById("count").textContent = `${view.length} of ${count} comparisons, ${wrong} of them differ.${left}`;
   const chip = state.module ? make("button", { type: "button", onclick: () => update({ module: "" }) }, ...breakable(`only ${called(state.module)} ✕`)) : "";
   document.getElementById("chip").replaceChildren(chip);

@@ -31,6 +31,11 @@ def test_the_command_line_finds_saves_and_reuses_a_map(tmp_path, capsys, batch):
     assert json.loads((tmp_path / "report.json").read_text())["passed"]
     assert main([*command, "--weight-map", str(tmp_path / "map.toml"), "--quiet"]) == PARITY
     assert "comparisons agree" in capsys.readouterr().out
+    too_long = tmp_path / ("x" * 255)
+    assert main([*command, "--weight-map", str(tmp_path / "map.toml"), "--quiet", "--json", str(too_long)]) == 2
+    out, err = capsys.readouterr()
+    assert "comparisons agree" in out
+    assert err == f"align: --json {too_long}: cannot be written: File name too long, choose another place\n"
 
 
 def test_an_ambiguous_map_is_saved_with_its_guesses(tmp_path, capsys):

@@ -22,6 +22,7 @@ from align.recording import apart
 from align.recording.apart import Plan, compare_against, compare_recordings, record_alone
 from align.recording.file import Recording, fingerprint
 from align.recording.levels import composed, native_levels
+from align.reports import words
 from align.stages import Options, no_gate
 from tests.align import bugs_electra
 from tests.align.commands import refused
@@ -114,7 +115,9 @@ def test_two_sides_recorded_apart(torch_recording, tmp_path, sabotaged):
     assert "each side ran on its own values" in report.stages[0].notes[0]
     sabotaged(EPS)
     broken = record_alone(plan(), "paddle", tmp_path / "broken.rec")
-    assert [f.module for f in compare_recordings(torch_recording, broken, Steps()).blame] == [NORM]
+    report = compare_recordings(torch_recording, broken, Steps())
+    assert [f.module for f in report.blame] == [NORM]
+    assert words.LOOK_AT_THE_FIRST not in str(report)
     assert main(["diff", str(clean.path), str(broken.path), "--quiet"]) == 1  # any two sides
 
 

@@ -7,11 +7,17 @@ from html.parser import HTMLParser
 from xml.etree import ElementTree
 
 import jsonschema
+import numpy as np
 import pytest
 
 import align.reports.json
+from align.drawn import Histogram
+from align.edges import ROOT
+from align.gates.thresholds import Thresholds, tighten
 from align.report import Report
-from align.reports import html, junit, markdown
+from align.reports import charts, html, junit, markdown, words
+from align.stage import FreeRun
+from align.stages.forward import undefined
 from tests.align.reports import samples
 
 SCHEMA = align.reports.json.schema()
@@ -153,6 +159,34 @@ def test_the_page_tells_the_fault_without_scripts():
     unfinished = " ".join(Page(html.render(samples.unfinished())).text.split())
     assert "Unfinished" in unfinished
     assert "could not compare: the paddle model raised: no kernel for <float64> & co" in unfinished
+
+
+def test_what_ran_from_end_to_end_does_not_point_at_one_module():
+    """A NaN at the end or a threshold exceeded, and no piece that differs; where one does, that is told of."""
+    outputs = ({f"{ROOT}:out": np.full(2, value)} for value in (1.0, np.nan))
+    undefined_end = replace(samples.forward(), blame=undefined(FreeRun.of(*outputs)))
+    exceeded, beside = (
+        tighten(samples.forward(wrong), Thresholds(max_diff=1e-7)) for wrong in ((), (f"{samples.FAULTY}:out",))
+    )
+    for stage, wrong in ((undefined_end, False), (exceeded, False), (beside, True)):
+        report = samples.report(stage)
+        assert report.blame[-1].module == ROOT
+        jsonschema.validate(json.loads(align.reports.json.render(report)), SCHEMA)
+        for text in (str(report), markdown.render(report)):
+            assert (words.LOOK_AT_THE_FIRST in text) is wrong
+        page = " ".join(Page(html.render(report)).text.split())
+        assert ("Its inputs were PyTorch's own values" in page) is wrong
+        assert (words.ERRORS_ADD_UP in page) is not wrong
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [0.0, 0.02, 1e17])
+@pytest.mark.parametrize("apart", [0, 1, 29, 61])
+def test_a_histogram_of_values_that_hardly_differ(dtype, size, apart):
+    values = dtype(size) + np.spacing(dtype(size)) * np.array([0, apart], dtype)
+    histogram = Histogram.of("w", values, values[:1])
+    assert (sum(histogram.expected), sum(histogram.actual)) == (2, 1)
+    assert charts.draw_histogram(histogram)
 
 
 def test_a_large_report_stays_small_and_keeps_all_that_differs():

@@ -5,7 +5,7 @@ import pytest
 
 from align.training.cause import cause_of
 from align.training.sketch import sketch
-from align.training.tracks import Leg, Track
+from align.training.tracks import SCALARS, Leg, Run, Track, tracks_of
 
 LEG = Leg("float64", 2, 100.0, 1e-6)
 CALM = np.full(6, 1e-16)
@@ -59,6 +59,20 @@ RATES = np.array([0.0, 1.0, 2.0, 1.5, 1.0])
 
 def values(gradients=GRADIENTS, weights=WEIGHTS, rates=RATES):
     return {"gradients": gradients, "weights": weights, "learning rate": rates}
+
+
+def test_a_parameter_may_be_called_as_a_quantity_is():
+    names = ["weight", "gradient", "loss"]
+    ones = np.ones(5)
+    scalars = dict.fromkeys(SCALARS, ones)
+    values = {**scalars, "gradients": GRADIENTS, "weights": WEIGHTS, "weight sizes": np.ones((5, 3))}
+    run = Run(values, names)
+    tracks = list(tracks_of(run, run, [run]))
+    curves = [track.curve(LEG, run, run) for track in tracks]
+    assert [curve.name for curve in curves if curve.expected.size] == list(SCALARS)
+    assert [(curve.name, curve.kind) for curve in curves if not curve.expected.size] == [
+        (name, kind) for kind in ("gradient", "weight") for name in names
+    ]
 
 
 @pytest.mark.parametrize(
