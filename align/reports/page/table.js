@@ -11,6 +11,8 @@ const COLUMNS = [
   ["ratio", "number", "ratio", (row) => (step(row) === 8 ? Infinity : rows.ratio[row] ?? Infinity)],
   ["status", "status", "status", (row) => (differs(row) ? 1 - rows.harmless[row] / 2 : 0)],
 ];
+const WAYS = { number: ["smallest first", "largest first"], status: ["agreeing first", "differing first"], stage: ["first to last", "last to first"] };
+const falls = (key) => !["stage", "name", "probe"].includes(key); // whether what is asked for first is the largest
 const state = { stage: "", only: "", search: "", module: "", sort: "", down: false };
 let view = [], drawn = 0;
 
@@ -124,14 +126,18 @@ function ofFinding({ stage, module, edge }) {
 }
 
 function prepare() {
-  const sortBy = (key) => update(state.sort !== key ? { sort: key, down: !["stage", "name", "probe"].includes(key) } : { down: !state.down });
+  const sortBy = (key) => update(state.sort !== key ? { sort: key, down: falls(key) } : { down: !state.down });
   const heads = COLUMNS.map(([label, kind, key]) =>
     make("div", { role: "columnheader", class: kind, "data-key": key },
       key ? make("button", { type: "button", onclick: () => sortBy(key) }, label, make("span", {})) : label));
   table.append(make("div", { role: "rowgroup" }, make("div", { role: "row", class: "row head" }, ...heads)), body);
   const stages = [...new Set(rows.stage)].map((number) => data.texts[number]);
   document.getElementById("stage").append(...stages.map((stage) => make("option", { value: stage }, stage)));
-  const orders = COLUMNS.filter(([, , key]) => key).flatMap(([label, kind, key]) => kind === "number" ? [["-" + key, `${label}, largest first`], [key, `${label}, smallest first`]] : [[key, label]]);
+  const orders = COLUMNS.filter(([, , key]) => key).flatMap(([label, kind, key]) => {
+    const [up, down] = WAYS[kind] ?? ["A to Z", "Z to A"];
+    const both = [[key, `${label}, ${up}`], ["-" + key, `${label}, ${down}`]];
+    return falls(key) ? both.reverse() : both;
+  });
   document.getElementById("sort").append(make("option", { value: "" }, "order of execution"), ...orders.map(([key, label]) => make("option", { value: key }, label)));
   document.getElementById("sort").addEventListener("change", (event) => update({ sort: event.target.value.replace("-", ""), down: event.target.value.startsWith("-") }));
   for (const [id, when] of [["stage", "change"], ["only", "change"], ["search", "input"]]) {

@@ -72,7 +72,22 @@ def test_the_table_sorts_filters_and_grows_as_it_is_read(driver, tmp_path):
     page.one("[data-key=ratio] button").click()
     assert page.rows()[:2] == [f"{samples.FAULTY}:out"] * 2
     assert page.one("[data-key=ratio]").get_attribute("aria-sort") == "descending"
-    page.one("[data-key=name] button").click()
+    chosen = "const sort = document.getElementById('sort'); return sort.options[sort.selectedIndex]?.text"
+    orders = {}
+    for key in ("stage", "probe", "max", "status", "name"):
+        for _ in range(2):
+            page.one(f"[data-key={key}] button").click()
+            orders.setdefault(key, []).append(page.run(chosen))
+        assert page.one(f"[data-key={key}]").get_attribute("aria-sort") in ("ascending", "descending")
+    assert orders == {
+        "stage": ["stage, first to last", "stage, last to first"],
+        "probe": ["probe, A to Z", "probe, Z to A"],
+        "max": ["difference, largest first", "difference, smallest first"],
+        "status": ["status, differing first", "status, agreeing first"],
+        "name": ["comparison, A to Z", "comparison, Z to A"],
+    }
+    assert page.rows() == sorted(page.rows(), reverse=True)
+    page.one("#sort option[value=name]").click()
     assert page.rows() == sorted(page.rows())
     page.one("#only option[value=differ]").click()
     assert page.rows() == [f"{samples.FAULTY}:out"] * 2
