@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from align.files import write_text
+
 NAMES = (
     *("albert", "bart", "bert", "bloom", "clip", "convbert", "ctrl", "deberta", "distilbert", "electra", "fnet"),
     *("funnel", "gptj", "llama", "mobilebert", "mpnet", "nystromformer", "opt", "roberta", "roformer", "t5", "xlnet"),
@@ -31,7 +33,6 @@ _BEGIN, _END = "<!-- audit: begin -->", "<!-- audit: end -->"
 class Row:
     """One verdict: what was compared, how it came out, and how to see it again."""
 
-    name: str
     model: str
     verdict: str  # "green", "red" or "not comparable"
     text: str
@@ -45,6 +46,8 @@ def main() -> None:
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into a file, between its two marks")
     parser.add_argument("--full", action="store_true", help="print whole reports too")
     options = parser.parse_args()
+    if options.write and tuple(options.names) != NAMES:
+        parser.error("--write replaces the whole table, so name no architectures beside it")
     warnings.filterwarnings("ignore")  # what the references warn of is not ours to mend
     rows = []
     for name in options.names:
@@ -58,7 +61,7 @@ def main() -> None:
 def audit(name: str, full: bool = False) -> Iterator[Row]:
     """The rows of one architecture."""
     for model, stages in classes(name):
-        yield compare(name, model, stages, full)
+        yield compare(model, stages, full)
 
 
 def classes(name: str) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -99,25 +102,30 @@ def _takes_labels(model: type) -> bool:
     return "labels" in inspect.signature(model.forward).parameters  # type: ignore[attr-defined]
 
 
-def compare(name: str, model: str, stages: Sequence[str], full: bool = False) -> Row:
+def compare(model: str, stages: Sequence[str], full: bool = False) -> Row:
     """Compare one class of both packages; nothing that goes wrong ends the audit."""
     from align.compare import Interpreters
     from align.errors import CannotCompareError
     from align.foreign.compare import Targets, compare_targets
-    from align.report import Report
 
     targets = Targets(f"transformers:{model}", f"paddlenlp.transformers:{model}")
     command = f"python -m align compare {targets.torch} {targets.paddle} --stages {','.join(stages)}"
     started = time.perf_counter()
     try:
-        report: Report | None = compare_targets(targets, Interpreters(in_process=True), stages=stages).report
+        report = compare_targets(targets, Interpreters(in_process=True), stages=stages).report
     except CannotCompareError as error:
-        return Row(name, model, "not comparable", str(error), command, time.perf_counter() - started)
-    assert report is not None
+        return Row(model, "not comparable", _line(error), command, time.perf_counter() - started)
+    except Exception as error:  # a model of whatever kind, in this process
+        text = f"{type(error).__name__}: {_line(error)}"
+        return Row(model, "not comparable", text, command, time.perf_counter() - started)
     if full:
         print(report)
     verdict = "green" if report.passed else "red"
-    return Row(name, model, verdict, _told(report), command, time.perf_counter() - started)
+    return Row(model, verdict, _told(report), command, time.perf_counter() - started)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _told(report: "Report") -> str:  # type: ignore[name-defined]  # noqa: F821
@@ -149,7 +157,7 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
     text = path.read_text(encoding="utf-8")
     before, _, rest = text.partition(_BEGIN)
     after = rest.partition(_END)[2]
-    path.write_text(f"{before}{_BEGIN}\n" + "\n".join(lines) + f"\n{_END}{after}", encoding="utf-8")
+    write_text(path, f"{before}{_BEGIN}\n" + "\n".join(lines) + f"\n{_END}{after}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,6 @@ class Targets:
     batch: Mapping[str, np.ndarray] | None = None
     weight_map: Path | None = None
     seed: int = 0
-    labels: bool = True
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,6 @@ class Comparison:
 
     report: Report
     found: Found
-    words: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def compare_targets(
@@ -214,7 +212,7 @@ def prepare(
     for name, side in (("torch", torch), ("paddle", paddle)):
         known = {word["name"] for word in descriptions[name]["forward"]}
         constants = {word: value for word, value in _CONSTANTS.items() if word in known and word not in batch}
-        descriptions[name]["wiring"] = {"inputs": {}, "constants": constants}
+        descriptions[name]["wiring"] = {"constants": constants}
         side.submit("foreign.wire", **descriptions[name]["wiring"]).result()
     torch.submit("foreign.fill_own").result()
     torch.submit("export", out=str(folder / "initial.rec")).result()
@@ -254,8 +252,8 @@ def _judge(
     keep_going: bool,
 ) -> Comparison:
     with steps.step("matching weights, modules and outputs"):
-        known = targets.weight_map and read_map(targets.weight_map, *built.bench.sides)
-        found = built.bench.find(known or None)
+        known = read_map(targets.weight_map, *built.bench.sides) if targets.weight_map else None
+        found = built.bench.find(known)
         bench, found = _with_labels(targets, built, found, folder)
     subject = _subject(bench, found, torch, paddle, folder, steps, options)
     reports, omitted = run_stages(stages, subject, keep_going)
@@ -263,7 +261,7 @@ def _judge(
     case = {"model": targets.torch, "paddle": targets.paddle, "seed": targets.seed}
     words = {"torch": built.words.torch, "paddle": built.words.paddle}
     told = environment(bench.descriptions), _noted(reports, notes), omitted, modules(bench.descriptions)
-    return Comparison(Report(case | {"config": words}, *told), found, words)
+    return Comparison(Report(case | {"config": words}, *told), found)
 
 
 def _noted(reports: Sequence[StageReport], notes: Sequence[str]) -> list[StageReport]:
@@ -275,10 +273,10 @@ def _with_labels(targets: Targets, built: _Built, found: Found, folder: Path) ->
     """The same with labels in the batch, if both sides know them and return something that they fit."""
     bench = built.bench
     both = all(any(w["name"] == _LABELS for w in d["forward"]) for d in bench.descriptions.values())
-    if not (both and targets.labels) or _LABELS in built.batch:
+    if not both or _LABELS in built.batch:
         return bench, found
     returned = {edge.partition(":")[2]: bench.reference[edge] for edge in bench.reference if _is_output(edge)}
-    labels = make_labels(returned, built.batch, targets.seed)
+    labels = make_labels(returned, targets.seed)
     if labels is None:
         return bench, found
     file = write_record(folder / "labelled.rec", built.batch | {_LABELS: labels})

@@ -117,5 +117,5 @@ def unmatched(matched: Mapping[str, str], torch: Side, paddle: Side) -> Iterator
     """The modules that ran and have no counterpart, by side; only the outermost of each."""
     theirs = set(matched.values())
     for label, side, known in (("torch", torch, theirs), ("paddle", paddle, set(matched))):
-        alone = [name for name in side.by_name if name in side.calls and name not in known]
-        yield label, alone
+        alone = {name for name in side.by_name if name in side.calls and name not in known}
+        yield label, [name for name in side.by_name if name in alone and alone.isdisjoint(ancestors(name))]

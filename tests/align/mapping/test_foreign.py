@@ -56,6 +56,10 @@ def test_an_ambiguous_map_is_saved_with_its_guesses(tmp_path, capsys):
         ((f"{TOY}:Missing", f"{TOY}:Net"), "has no Missing"),
         ((TOY, f"{TOY}:Net"), "name a class or factory as package.module:Name"),
         ((f"{TOY}:WIDTH", f"{TOY}:Net"), "is no class and no function"),
+        ((":Net", f"{TOY}:Net"), "name a class or factory as package.module:Name"),
+        (("tests.align.mapping.broken:Net", f"{TOY}:Net"), "cannot import tests.align.mapping.broken: RuntimeError: sic"),
+        (("collections:OrderedDict", f"{TOY}:Net"), "gave a OrderedDict, not a module of torch"),
+        ((f"{TOY}:Net", f"{TOY}:TorchNet"), "gave a Net, not a module of torch"),
         ((f"{TOY}:TorchSum", f"{TOY}:Sum"), "forward requires x"),
         ((f"{TOY}:TorchBlock", f"{TOY}:Block"), "the paddle side needs attention: say them with --config FILE"),
     ],
@@ -94,6 +98,9 @@ def test_one_configuration_in_the_words_of_both():
     assert words.torch["hidden_size"] % words.torch["n_heads"] == 0
     assert words.paddle["activation"] == "gelu_new"
     assert words.torch["dropout"] == 0.0
+    part = {"vision_config": {"hidden_size": 768}}
+    nested = tiny(looks[0] | {"config": part}, looks[1] | {"config": {"vision_config": None}})
+    assert nested.torch["vision_config"] == nested.paddle["vision_config"]
     assert any("hidden_act (activation) is 'gelu_new' in torch and 'gelu' in paddle" in note for note in words.notes)
 
 
@@ -105,7 +112,7 @@ def test_a_batch_has_padding_and_fits_the_configuration():
     assert (ids[mask == 0] == 1).all()
     assert (mask.sum(1) < ids.shape[1]).any()
     assert mask.any(1).all()
-    labels = make_labels({"out.logits": np.zeros((*ids.shape, 97))}, made)
+    labels = make_labels({"out.logits": np.zeros((*ids.shape, 97))})
     assert labels.shape == ids.shape
 
 
