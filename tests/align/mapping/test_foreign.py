@@ -57,7 +57,10 @@ def test_an_ambiguous_map_is_saved_with_its_guesses(tmp_path, capsys):
         ((TOY, f"{TOY}:Net"), "name a class or factory as package.module:Name"),
         ((f"{TOY}:WIDTH", f"{TOY}:Net"), "is no class and no function"),
         ((":Net", f"{TOY}:Net"), "name a class or factory as package.module:Name"),
-        (("tests.align.mapping.broken:Net", f"{TOY}:Net"), "cannot import tests.align.mapping.broken: RuntimeError: sic"),
+        (
+            ("tests.align.mapping.broken:Net", f"{TOY}:Net"),
+            "cannot import tests.align.mapping.broken: RuntimeError: sic",
+        ),
         (("collections:OrderedDict", f"{TOY}:Net"), "gave a OrderedDict, not a module of torch"),
         ((f"{TOY}:Net", f"{TOY}:TorchNet"), "gave a Net, not a module of torch"),
         ((f"{TOY}:TorchSum", f"{TOY}:Sum"), "forward requires x"),
