@@ -1,8 +1,9 @@
 """The comparison of two foreign modules from start to verdict: named targets in two workers, or live modules here."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from align.client import Client, InProcessClient
 from align.compare import Interpreters, environment, modules, sides
 from align.edges import ROOT, is_input, module_of
 from align.errors import CannotCompareError
+from align.foreign import probes
 from align.foreign.batches import make_batch, make_labels
 from align.foreign.configs import Words, tiny
 from align.foreign.weights import make_weights
@@ -255,7 +257,9 @@ def _judge(
         known = read_map(targets.weight_map, *built.bench.sides) if targets.weight_map else None
         found = built.bench.find(known)
         bench, found = _with_labels(targets, built, found, folder)
-    subject = _subject(bench, found, torch, paddle, folder, steps, options)
+    with steps.step("making the probes"):
+        subject = _subject(bench, found, torch, paddle, folder, steps, options)
+        subject = _with_probes(subject, bench, targets)
     reports, omitted = run_stages(stages, subject, keep_going)
     notes = [*summary(found.weights), *module_notes(found, *bench.sides), *built.words.notes]
     case = {"model": targets.torch, "paddle": targets.paddle, "seed": targets.seed}
@@ -310,8 +314,53 @@ def _subject(
         "torch": {key: value for key, value in plain.items() if key != "config"},
         "paddle": _translated(bench.descriptions["paddle"], found.weights) | kinds,
     }
-    pair = Pair(torch, paddle, folder, bench.batch, descriptions, steps, silent=(ROOT,))
+    fill = partial(bench.fill, found.weights)
+    pair = _Pair(torch, paddle, folder, bench.batch, descriptions, steps, silent=(ROOT,), fill=fill)
     return Subject(pair, bench.batch, bench.batch, {"default": None}, options=options)
+
+
+@dataclass
+class _Pair(Pair):
+    """A pair of which Paddle takes torch's weights through a map."""
+
+    fill: Callable[[Path], None] = lambda _: None
+
+    def load(self, weights: Path, model: str | None) -> list[str]:
+        self.torch.submit("foreign.fill", weights=str(weights)).result()
+        self.fill(weights)
+        return []
+
+
+def _with_probes(subject: Subject, bench: Workbench, targets: Targets) -> Subject:
+    """The same with what is tried besides (see `probes`): of our own batch, and only what torch has a result for."""
+    weights: dict[str, Path | None] = {"default": bench.weights}
+    sharper = probes.saturated(dict(Record(bench.weights).items()))
+    if sharper:
+        weights["saturated"] = write_record(subject.pair.folder / "saturated.rec", sharper)
+    situations: dict[str, Path] = {}
+    labelled: dict[str, Path] = {}
+    if targets.batch is None:
+        batch = dict(Record(subject.batch).items())
+        for made, name, change in (
+            (situations, "holes in the mask", probes.with_holes),
+            (labelled, "labels ignored in part", probes.with_ignored),
+        ):
+            changed = change(batch, targets.seed)
+            file = changed and write_record(subject.pair.folder / f"{name.replace(' ', '-')}.rec", changed)
+            if file and _defined(subject.pair, bench.weights, file):
+                made[name] = file
+    return replace(subject, weights=weights, situations=situations, labelled=labelled)
+
+
+def _defined(pair: Pair, weights: Path, batch: Path) -> bool:
+    """Whether torch runs on this batch, and everything that it returns is finite."""
+    pair.torch.submit("foreign.fill", weights=str(weights)).result()
+    out = pair.folder / "tried.rec"
+    facts = pair.torch.submit("record", batch=str(batch), dtype="float64", out=str(out)).result()
+    if facts["error"]:
+        return False
+    record = Record(out)
+    return all(np.isfinite(record[edge]).all() for edge in record if _is_output(edge))
 
 
 def _translated(description: Mapping[str, Any], weights: Map) -> dict[str, Any]:
