@@ -33,6 +33,7 @@ from align.trial import Pair
 _CONSTANTS: Mapping[str, Any] = {"return_dict": True, "use_cache": False}
 _LABELS = "labels"
 _SHARPNESS = (1.3, 0.9, 0.6, 0.4)  # of drawn matrices, tried in this order …
+_UNDROPPED = "where and what is dropped in training (all dropout is 0 in the small configurations)"
 _LARGE = 300.0  # … until no value is as large
 # What is left out of a batch that one side cannot run on, in this order.
 _OPTIONAL = ((), ("decoder_attention_mask",), ("attention_mask",), ("decoder_attention_mask", "attention_mask"))
@@ -264,12 +265,13 @@ def _judge(
     notes = [*summary(found.weights), *module_notes(found, *bench.sides), *built.words.notes]
     case = {"model": targets.torch, "paddle": targets.paddle, "seed": targets.seed}
     words = {"torch": built.words.torch, "paddle": built.words.paddle}
-    told = environment(bench.descriptions), _noted(reports, notes), omitted, modules(bench.descriptions)
+    blind = [_UNDROPPED] if targets.words is None else []
+    told = environment(bench.descriptions), _noted(reports, notes, blind), omitted, modules(bench.descriptions)
     return Comparison(Report(case | {"config": words}, *told), found)
 
 
-def _noted(reports: Sequence[StageReport], notes: Sequence[str]) -> list[StageReport]:
-    first = replace(reports[0], notes=[*reports[0].notes, *notes])
+def _noted(reports: Sequence[StageReport], notes: Sequence[str], blind: Sequence[str] = ()) -> list[StageReport]:
+    first = replace(reports[0], notes=[*reports[0].notes, *notes], blind=[*reports[0].blind, *blind])
     return [first, *reports[1:]]
 
 
