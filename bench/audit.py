@@ -13,7 +13,10 @@ import re
 import time
 import warnings
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
 
@@ -44,24 +47,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.audit", description=__doc__)
     parser.add_argument("names", nargs="*", default=NAMES, metavar="NAME")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into a file, between its two marks")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="architectures that are compared at once")
     parser.add_argument("--full", action="store_true", help="print whole reports too")
     options = parser.parse_args()
     if options.write and tuple(options.names) != NAMES:
         parser.error("--write replaces the whole table, so name no architectures beside it")
-    warnings.filterwarnings("ignore")  # what the references warn of is not ours to mend
-    rows = []
-    for name in options.names:
-        for row in audit(name, options.full):
-            rows.append(row)
-            print(f"{row.model:40} {row.verdict:16} {row.seconds:5.1f} s  {row.text}", flush=True)
+    with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
+        rows = [row for found in pool.map(partial(audit, full=options.full), options.names) for row in found]
     if options.write:
         write_table(options.write, rows)
 
 
-def audit(name: str, full: bool = False) -> Iterator[Row]:
-    """The rows of one architecture."""
+def audit(name: str, full: bool = False) -> list[Row]:
+    """The rows of one architecture, printed as they come."""
+    warnings.filterwarnings("ignore")  # what the references warn of is not ours to mend
+    rows = []
     for model, stages in classes(name):
-        yield compare(model, stages, full)
+        row = compare(model, stages, full)
+        rows.append(row)
+        print(f"{row.model:40} {row.verdict:16} {row.seconds:5.1f} s  {row.text}", flush=True)
+    return rows
 
 
 def classes(name: str) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -119,7 +124,7 @@ def compare(model: str, stages: Sequence[str], full: bool = False) -> Row:
         text = f"{type(error).__name__}: {_line(error)}"
         return Row(model, "not comparable", text, command, time.perf_counter() - started)
     if full:
-        print(report)
+        print(f"{report}\n", flush=True, end="")
     verdict = "green" if report.passed else "red"
     return Row(model, verdict, _told(report), command, time.perf_counter() - started)
 
