@@ -49,7 +49,7 @@ def test_a_bug_in_it_is_named(t5, tmp_path):
     save_map(tmp_path / "map.toml", t5.found.weights)
     report = compare("transformers:T5Model", f"{HERE}:BrokenT5Model", weight_map=tmp_path / "map.toml").report
     assert [finding.module for finding in report.blame] == ["encoder.block.1.layer.0.layer_norm"]
-    assert report.blame[0].evidence["explanation"]["text"].startswith("eps is 1e-05 instead of 1e-06")
+    assert report.blame[0].evidence["explanation"]["text"].startswith("variance_epsilon is 1e-05 instead of 1e-06")
 
 
 def test_a_row_that_is_trained_on_one_side_alone():
