@@ -7,8 +7,13 @@ import pytest
 
 import align
 from align.__main__ import CANNOT_COMPARE, PARITY, main
+from align.edges import ROOT
+from align.foreign import probes
 from align.foreign.batches import make_batch, make_labels
 from align.foreign.configs import tiny
+from align.mapping.modules import unmatched
+from align.mapping.side import Module, Side
+from bench import audit
 from tests.align.mapping import toys
 
 TOY = "tests.align.mapping.toys"
@@ -117,6 +122,40 @@ def test_a_batch_has_padding_and_fits_the_configuration():
     assert mask.any(1).all()
     labels = make_labels({"out.logits": np.zeros((*ids.shape, 97))})
     assert labels.shape == ids.shape
+
+
+def test_the_other_batches_leave_something_to_attend_to_and_to_learn():
+    batch = make_batch(WORDS, WORDS, {"vocab_size": 97}) | {"labels": np.arange(48).reshape(3, 16)}
+    mask = probes.with_holes(batch)["attention_mask"]
+    assert mask[:, 0].all()
+    assert (mask.sum(1) < 16).all()
+    assert (mask != mask[0]).any()
+    labels = probes.with_ignored(batch)["labels"]
+    assert 0 < (labels == probes.IGNORED).sum() < labels.size
+    assert np.array_equal(labels[labels >= 0], batch["labels"][labels >= 0])
+    assert probes.with_ignored({"labels": np.ones((3, 1))}) is None
+    weights = {"h.0.q_proj.weight": np.ones((2, 2)), "h.0.k_proj.weight": np.ones((2, 2))}
+    assert {name: value.max() for name, value in probes.saturated(weights).items()} == dict(
+        zip(weights, (16, 1), strict=True)
+    )
+
+
+def test_only_the_outermost_modules_without_a_counterpart_are_told():
+    modules = tuple(Module(name, "M", False, ()) for name in (ROOT, "a", "a.b", "a.b.c", "d"))
+    side = Side(modules, {}, {f"{module.name}:out": ((2, 3), "f") for module in modules})
+    assert dict(unmatched({ROOT: ROOT, "d": "d"}, side, side)) == {"torch": ["a"], "paddle": ["a"]}
+
+
+def test_the_audit_goes_on_past_a_model_that_fails_and_writes_whole_tables_only(monkeypatch):
+    def fail(*_, **__):
+        raise ValueError("one line\nand another")
+
+    monkeypatch.setattr("align.foreign.compare.compare_targets", fail)
+    row = audit.compare("Model", ("forward",))
+    assert (row.verdict, row.text) == ("not comparable", "ValueError: one line and another")
+    monkeypatch.setattr("sys.argv", ["audit", "bert", "--write", "audit.md"])
+    with pytest.raises(SystemExit):
+        audit.main()
 
 
 def test_a_batch_for_unknown_words_is_asked_for():
