@@ -25,10 +25,11 @@ def saturated(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray] | None
 
 
 def with_holes(batch: Mapping[str, np.ndarray], seed: int = 0) -> dict[str, np.ndarray] | None:
-    """The batch with every third position or so masked, other ones in each row, and all ids those of real tokens.
+    """The batch with every third position or so masked, other ones in each row; the ids stay as they are.
 
-    A model that counts tokens, or takes a mask for a length, differs here only. The first position stays, so that a
-    causal model has something to attend to everywhere. None without a mask.
+    A model that counts tokens, or takes a mask for a length, differs here only; and one that takes an id of padding
+    for padding, since some are attended to. The first position is too, so that a causal model has something to attend
+    to everywhere. None without a mask.
     """
     if _MASK not in batch:
         return None
