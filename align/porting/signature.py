@@ -104,26 +104,26 @@ class _Filler(ast.NodeTransformer):
         self.marks[mark] = node, tight
         return ast.Name(mark)
 
-    def visit_Name(self, node: ast.Name) -> ast.expr:  # noqa: N802 — ast's own name
+    def visit_Name(self, node: ast.Name) -> ast.expr:
         return self._mark(self._values[node.id], False) if node.id in self._values else node
 
-    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:  # noqa: N802
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
         if isinstance(node.value, ast.Name) and node.value.id in self._values:
             return ast.Attribute(self._mark(self._values[node.value.id], True), node.attr)
         return self.generic_visit(node)  # type: ignore[return-value]
 
-    def visit_Compare(self, node: ast.Compare) -> ast.expr:  # noqa: N802
+    def visit_Compare(self, node: ast.Compare) -> ast.expr:
         left, right = (self._mark(self._values[n.id], True) for n in (node.left, node.comparators[0]))  # type: ignore[attr-defined]
         return ast.Compare(left, node.ops, [right])
 
-    def visit_List(self, node: ast.List) -> ast.expr:  # noqa: N802
+    def visit_List(self, node: ast.List) -> ast.expr:
         """[*rest]: of a single argument nobody knows whether it is a size or a list of them; both are taken."""
         if [e.value.id for e in node.elts if isinstance(e, ast.Starred)] == [self._star]:  # type: ignore[attr-defined]
             only = self._rest[0] if len(self._rest) == 1 else None
             return ast.List([self._mark(v, False) for v in self._rest]) if only is None else _open(self._mark, only)
         return node
 
-    def visit_Call(self, node: ast.Call) -> ast.expr:  # noqa: N802
+    def visit_Call(self, node: ast.Call) -> ast.expr:
         words = [w for w in node.keywords if not (self._is_parameter(w.value) and w.value.id not in self._given)]  # type: ignore[attr-defined]
         args: list[ast.expr] = []
         for argument in node.args:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from align.errors import CannotCompareError
 from align.porting import rules
-from align.porting.rules import ATTRIBUTES, HELPER_IMPORTS, HELPERS, NAMES
+from align.porting.helpers import HELPER_IMPORTS, HELPERS
+from align.porting.rules import ATTRIBUTES, NAMES
 from align.porting.signature import Signature, UnfitError, children, index, spelled
 
 MARK = "# TODO(port): "
@@ -157,6 +158,7 @@ class _Translator:
         if path := self._path(function):
             return self._by_rule(call, _CALLS.get(spelled(path), []), spelled(path), None)
         if not isinstance(function, ast.Attribute):
+            self._check_partial(call)
             return None
         receiver, word = function.value, function.attr
         if word in _MODULE_METHODS and word not in self._defined:
@@ -168,6 +170,13 @@ class _Translator:
         if word not in self._defined | self._attributes | _OF_PYTHON:
             self._unsure(f"no rule for .{word}()")
         return None
+
+    def _check_partial(self, call: ast.Call) -> None:
+        """`partial(nn.Softmax, dim=-1)` gives its words to a call that no rule sees."""
+        path = self._path(call.args[0]) if call.args else None
+        is_partial = isinstance(call.func, ast.Name) and call.func.id == "partial" and path and call.keywords
+        if is_partial and not any(signature.rule.paddle is None for signature in _CALLS.get(spelled(str(path)), [])):
+            self._unsure(f"the words of {spelled(str(path))} are given to it later")
 
     def _is_of_module(self, receiver: ast.expr, word: str) -> bool:
         """Whether `receiver.word` is a module or a method of one, or a function of another package."""
@@ -225,7 +234,7 @@ class _Translator:
 
 
 def _with_header(text: str) -> str:
-    """The imports that the draft needs in the place of torch's, and the helpers that it calls before the first class."""
+    """The imports that the draft needs in the place of torch's, and the helpers it calls before the first class."""
     used = [name for name in HELPERS if re.search(rf"\b{name}\(", text)]
     wanted = {line for name in used for line in HELPER_IMPORTS[name]}
     body = text + "".join(HELPERS[name] for name in used)

@@ -1,6 +1,5 @@
 """Every rule of the drafts: torch's words, and what they become, give the same values."""
 
-import ast
 import itertools
 
 import numpy as np
