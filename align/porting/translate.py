@@ -21,7 +21,7 @@ _CALLS = index((*rules.MODULES, *rules.FUNCTIONS), "path")
 _METHODS = index(rules.METHODS, "word")
 _MODULE_METHODS = index(rules.MODULE_METHODS, "word")
 _OF_PYTHON = {name for kind in (str, dict, list, set, tuple, int, float) for name in dir(kind)}
-_HEADER = "__imports_of_the_draft__"
+_HEADER, _GONE = "__imports_of_the_draft__", "__no_import__"
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class _Translator:
 
     def _import(self, node: ast.Import | ast.ImportFrom) -> str:
         if any(name in self._imports for name in _bound(node)):
-            header, self._has_header = "" if self._has_header else _HEADER, True
+            header, self._has_header = _GONE if self._has_header else _HEADER, True
             return header
         for name in [node.module or "."] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names]:
             if name.partition(".")[0] not in {*sys.stdlib_module_names, "numpy"}:
@@ -238,19 +238,13 @@ def _with_header(text: str) -> str:
     used = [name for name in HELPERS if re.search(rf"\b{name}\(", text)]
     wanted = {line for name in used for line in HELPER_IMPORTS[name]}
     body = text + "".join(HELPERS[name] for name in used)
-    if "_conv" in used:
-        body += "paddle"
-    if re.search(r"\bpaddle\b(?!\.)|\bpaddle\.", body.replace(_HEADER, "")):
+    if re.search(r"\bpaddle\.", body):
         wanted.add("import paddle")
     if re.search(r"\bF\.", body):
         wanted.add("import paddle.nn.functional as F")
     wanted |= {f"from paddle import {name}" for name in ("Tensor", "nn") if re.search(rf"\b{name}\b", body)}
-    text = re.sub(
-        rf"(?:^[ \t]*\n)*^{_HEADER}$\n(?:[ \t]*\n)*",
-        "\n" + "\n".join(_sorted(wanted, text)) + "\n\n\n",
-        text,
-        flags=re.M,
-    )
+    text = re.sub(rf"^[ \t]*{_GONE}\n", "", text, flags=re.M)
+    text = text.replace(_HEADER, "\n".join(_sorted(wanted, text)))
     place = re.search(r"^(?:@|class |def )", text, re.M)
     helpers = "".join(f"{HELPERS[name].strip()}\n\n\n" for name in used)
     return text if place is None else text[: place.start()] + helpers + text[place.start() :]
