@@ -17,9 +17,10 @@ def look(
 ) -> dict[str, Any]:
     """Build the class `name` of the file in float64, from the dataclass `config` of `words` or from these, and run it.
 
-    "outputs" is what it returns, each tensor's shape by its key ("" for a tensor alone, a number in a tuple), "returns"
-    the type's name. The tensors of its state dict are described as by `Session.describe_parameters`, the "modules" by
-    class, width and names of their own tensors.
+    "outputs" is what it returns, each tensor's shape by its name or number, "ways" how to get at each ("[0]", ".logits",
+    "" for a tensor alone), "returns" the type's name. The tensors of its state dict are described as by
+    `Session.describe_parameters`, the "modules" by class, width and the names of their own tensors; "counts" are the
+    tensors that hold no floats.
     """
     backend = session.backend
     before = backend.default_dtype("float64")
@@ -34,12 +35,13 @@ def look(
         raise CannotCompareError(f"{Path(path).name}:{name} does not run with {dict(words)}: {text[:300]}") from error
     finally:
         backend.default_dtype(before)
-    tensors = {key: value for key, value in _parts(returned) if backend.is_tensor(value)}
+    tensors = {key: (way, value) for key, way, value in _parts(returned) if backend.is_tensor(value)}
     described = session.describe_parameters(model)
     kinds = {name: backend.to_numpy(tensor).dtype.kind for name, tensor in backend.parameters(model)}
     return described | {
         "returns": type(returned).__name__,
-        "outputs": {key: list(value.shape) for key, value in tensors.items()},
+        "outputs": {key: list(value.shape) for key, (_, value) in tensors.items()},
+        "ways": {key: way for key, (way, _) in tensors.items()},
         "counts": [name for name, kind in kinds.items() if kind != "f"],
         "modules": {n: _described(m) for n, m in backend.modules(model) if n != ROOT},
     }
@@ -56,15 +58,16 @@ def _imported(path: Path) -> Any:
     return module
 
 
-def _parts(returned: Any) -> Iterator[tuple[str, Any]]:
+def _parts(returned: Any) -> Iterator[tuple[str, str, Any]]:
+    """The name of every part of what was returned, the code that gets at it, and the part."""
     if isinstance(returned, Mapping):
-        yield from returned.items()
+        yield from ((key, f'["{key}"]', value) for key, value in returned.items())
     elif isinstance(returned, (list, tuple)):
-        yield from ((str(number), value) for number, value in enumerate(returned))
+        yield from ((str(number), f"[{number}]", value) for number, value in enumerate(returned))
     elif hasattr(returned, "__dataclass_fields__"):
-        yield from vars(returned).items()
+        yield from ((name, f".{name}", value) for name, value in vars(returned).items())
     else:
-        yield "", returned
+        yield "", "", returned
 
 
 def _described(module: Any) -> dict[str, Any]:

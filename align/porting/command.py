@@ -82,7 +82,6 @@ def _check_free(name: str, paths: Mapping[str, Path], force: bool) -> None:
 def _make(module: TorchModule, name: str, task: str | None, paths: Mapping[str, Path], python: str | None) -> Written:
     words = house.tiny(module)
     batch = _batch(module, words)
-    rows = batch["input_ids"].shape
     title = module.name
     with tempfile.TemporaryDirectory(prefix="plumbline-") as temporary, WorkerClient("torch", python) as torch:
         own = {module.roles[role]: value for role, value in batch.items()}
@@ -90,16 +89,13 @@ def _make(module: TorchModule, name: str, task: str | None, paths: Mapping[str, 
         seen = torch.submit(
             "porting.look", path=str(module.file.path.resolve()), name=module.name, config=module.config, **ask
         ).result()
-        sizes = {kind.name: words[word] for word in words if (kind := kind_of(word))}
-        told, output = house.task_of(seen["outputs"], sizes, rows)
         if not seen["outputs"]:
-            raise CannotCompareError(
-                f"{module.where}: its forward returns a {seen['returns']}, in which no tensor is found"
-            )
+            raise CannotCompareError(f"{module.where}: its forward returns no tensor, but a {seen['returns']}")
+        sizes = {kind.name: words[word] for word in words if (kind := kind_of(word))}
+        told, output = house.task_of(seen["outputs"], sizes, batch["input_ids"].shape)
         task = task or told
-        whole = task == "backbone" and seen["returns"] == "dict"
         names = house.names_of(module, name, task)
-        text = house.torch_text(module, name, task, names, None if whole else output)
+        text = house.torch_text(module, name, task, names, seen["ways"][output])
         (made := Path(temporary) / f"{name}.py").write_text(text, encoding="utf-8")
         batch = {"attention_mask": _all_ones(batch), **batch}
         ask["batch"] = str(write_record(Path(temporary) / "batch.rec", batch))

@@ -4,6 +4,7 @@ It is written in torch's words and translated with the rest, so that both files 
 """
 
 import ast
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from align.foreign.options import Kind, kind_of
 from align.porting.options import TITLES
 from align.porting.source import TorchModule, Word
 
+_WIDTH = 120
 _LOSS = ("CrossEntropy", "mean_of_kept")  # of our own Fastformer: Paddle's function is another
 _STANDARD = (
     "from collections.abc import Mapping",
@@ -63,8 +65,8 @@ def option_of(module: TorchModule, kind: Kind) -> str | None:
     return next((word.name for word in module.options if kind_of(word.name) is kind), None)
 
 
-def torch_text(module: TorchModule, name: str, task: str, names: Names, output: str | None) -> str:
-    """The user's file with the registry's part behind it. `output` is the key of the logits, None for all outputs.
+def torch_text(module: TorchModule, name: str, task: str, names: Names, output: str) -> str:
+    """The user's file with the registry's part behind it. `output` is how to get at what the forward computes: "[0]".
 
     Raises:
         CannotCompareError: the file uses a name that this part needs.
@@ -75,11 +77,11 @@ def torch_text(module: TorchModule, name: str, task: str, names: Names, output: 
         raise CannotCompareError(
             f"{module.file.path} defines {', '.join(clash)}, which the registry's part is to: rename"
         )
-    text = _with_imports(module, _with_from_dict(module, names))
+    text = _with_imports(_with_from_dict(module, names))
     parts = [*_config(module, names), _tables(module, task, names)]
     if task != "backbone":
         parts += _loss()
-    parts.append(_task_class(module, name, task, names, output))
+    parts.append(_task_class(module, task, names, output))
     return (
         text.rstrip()
         + f"\n\n\n# What the registry asks for, by `python -m align new {name}`.\n\n\n"
@@ -87,37 +89,35 @@ def torch_text(module: TorchModule, name: str, task: str, names: Names, output: 
     )
 
 
-def _with_imports(module: TorchModule, text: str) -> str:
-    """The user's text with the imports that the rest needs in front of the first one of torch's."""
+def _with_imports(text: str) -> str:
+    """The user's text with what the rest needs beside its own imports: Python's before torch's, torch's after."""
     tree = ast.parse(text)
-    bound = {ast.unparse(n) for n in tree.body if isinstance(n, (ast.Import, ast.ImportFrom))}
-    names = {f"from {n.module} import {a.name}" for n in tree.body if isinstance(n, ast.ImportFrom) for a in n.names}
-    first = next(
-        n.lineno
-        for n in tree.body
-        if isinstance(n, (ast.Import, ast.ImportFrom)) and "torch" in ast.unparse(n).split()[1]
-    )
+    imports = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    bound = {ast.unparse(node) for node in imports}
+    bound |= {f"from {n.module} import {a.name}" for n in imports if isinstance(n, ast.ImportFrom) for a in n.names}
+    torch = [node for node in imports if ast.unparse(node).split()[1].partition(".")[0] == "torch"]
     lines = text.splitlines()
-    wanted = [line for line in _STANDARD if not _has(line, bound | names)]
-    torch = [line for line in _TORCH if not _has(line, bound | names)]
-    apart = [""] if wanted and (first < 2 or lines[first - 2].strip()) else []
-    lines[first - 1 : first - 1] = [*wanted, *apart, *torch] if apart else [*torch]
-    if wanted and not apart:
-        place = first - 1
-        while place and not lines[place - 1].strip():
-            place -= 1
-        lines[place:place] = wanted if _is_import(lines[place - 1] if place else "") else ["", *wanted]
+    lines[torch[-1].end_lineno : torch[-1].end_lineno] = _missing(_TORCH, bound)
+    wanted, place = _missing(_STANDARD, bound), torch[0].lineno - 1
+    while place and not lines[place - 1].strip():
+        place -= 1
+    before = lines[place - 1] if place else ""
+    apart = [] if (before.startswith(("import ", "from ")) and "__future__" not in before) or not place else [""]
+    lines[place:place] = [*apart, *wanted] if lines[place : place + 1] == [""] else [*apart, *wanted, ""]
     return "\n".join(lines) + "\n"
 
 
-def _is_import(line: str) -> bool:
-    return line.startswith(("import ", "from ")) and "__future__" not in line
-
-
-def _has(line: str, found: set[str]) -> bool:
-    """Whether all that an import line binds is there already."""
-    start, _, listed = line.partition(" import ")
-    return line in found or (bool(listed) and all(f"{start} import {name}" in found for name in listed.split(", ")))
+def _missing(needed: tuple[str, ...], bound: set[str]) -> list[str]:
+    """The import lines that are needed, without the names that are bound already."""
+    found = []
+    for line in needed:
+        start, _, listed = line.partition(" import ")
+        names = [name for name in listed.split(", ") if f"{start} import {name}" not in bound]
+        if listed and names:
+            found.append(f"{start} import {', '.join(names)}")
+        elif not listed and line not in bound:
+            found.append(line)
+    return found
 
 
 def _from_dict(names: Names) -> str:
@@ -161,8 +161,10 @@ def _field(word: Word) -> str:
 
 def _tables(module: TorchModule, task: str, names: Names) -> str:
     small = ", ".join(f'"{key}": {value!r}' for key, value in tiny(module).items())
+    small = textwrap.fill(small, 110, initial_indent=" " * 8, subsequent_indent=" " * 8)
     return (
-        f'VARIANTS = {{"tiny": {{{small}}}, "default": {{}}}}  # fmt: skip\nTASKS = {{"{task}": "{names.task_class}"}}'
+        f'VARIANTS = {{\n    "tiny": {{\n{small},\n    }},\n    "default": {{}},\n}}\n'
+        f'TASKS = {{"{task}": "{names.task_class}"}}'
     )
 
 
@@ -173,49 +175,39 @@ def _loss() -> Iterator[str]:
     yield from (str(ast.get_source_segment(text, pieces[name])) for name in _LOSS)
 
 
-def _task_class(module: TorchModule, name: str, task: str, names: Names, output: str | None) -> str:
+def _task_class(module: TorchModule, task: str, names: Names, output: str) -> str:
     labelled = task != "backbone"
     roles = {role: own for role, own in module.roles.items() if role != "labels"}
-    taken = [
-        role for role in ("input_ids", "attention_mask", "token_type_ids") if role in roles or role == "attention_mask"
-    ]
-    words = ["input_ids: Tensor", *(f"{role}: Tensor | None = None" for role in taken[1:])]
-    words += ["labels: Tensor | None = None"] if labelled else []
-    given = ", ".join(role if own == role and not position else f"{own}={role}" if position else role
-                      for position, (role, own) in enumerate(roles.items()))  # fmt: skip
-    made = "config" if module.config else "**asdict(config)"
+    optional = ["attention_mask", *(["token_type_ids"] if "token_type_ids" in roles else [])]
+    optional += ["labels"] if labelled else []
+    words = ["self", "input_ids: Tensor", *(f"{role}: Tensor | None = None" for role in optional)]
+    signature = f"    def forward({', '.join(words)}) -> dict[str, Tensor]:"
+    if len(signature) > _WIDTH:
+        signature = "\n".join(
+            ("    def forward(", *(f"        {word}," for word in words), "    ) -> dict[str, Tensor]:")
+        )
+    returned = '{"last_hidden_state": found}'
+    if labelled:
+        returned = '{"logits": found} if labels is None else {"logits": found, "loss": self.loss(found, labels)}'
     lines = [
         f"class {names.task_class}({module.name}):",
-        f'    """{module.name} as the registry calls it{_about(module, labelled)}."""',
+        f'    """{_about(module, labelled)}"""',
         "",
         f"    def __init__(self, config: {names.config}) -> None:",
-        f"        super().__init__({made})",
+        f"        super().__init__({'config' if module.config else '**asdict(config)'})",
         *(["        self.loss = CrossEntropy()"] if labelled else []),
         "",
-        f"    def forward(self, {', '.join(words)}) -> dict[str, Tensor]:",
-        f"        outputs = super().forward({given})",
-        *_returned(labelled, output),
+        signature,
+        f"        found = super().forward({', '.join(f'{own}={role}' for role, own in roles.items())}){output}",
+        f"        return {returned}",
     ]
     return "\n".join(lines) + "\n"
 
 
 def _about(module: TorchModule, labelled: bool) -> str:
-    mask = "" if "attention_mask" in module.roles else "; it takes a mask, of which it makes nothing"
-    return ('; given labels, it returns the "loss" too' if labelled else "") + mask
-
-
-def _returned(labelled: bool, output: str | None) -> list[str]:
-    if not labelled:
-        return ['        return outputs if isinstance(outputs, dict) else {"last_hidden_state": outputs}'
-                if output is None else f'        return {{"last_hidden_state": {_picked(output)}}}']  # fmt: skip
-    return [
-        f"        logits = {_picked(str(output))}",
-        '        return {"logits": logits} if labels is None else {"logits": logits, "loss": self.loss(logits, labels)}',
-    ]
-
-
-def _picked(output: str) -> str:
-    return f"outputs[{output}]" if output.isdecimal() else f'outputs["{output}"]' if output else "outputs"
+    loss = " Given labels, it returns the loss too." if labelled else ""
+    mask = "\n\n    Every batch has a mask; nothing comes of it here.\n    "
+    return f"{module.name} as the registry calls it.{loss}{'' if 'attention_mask' in module.roles else mask}"
 
 
 def task_of(outputs: Mapping[str, list[int]], options: Mapping[str, Any], rows: tuple[int, int]) -> tuple[str, str]:
@@ -229,4 +221,4 @@ def task_of(outputs: Mapping[str, list[int]], options: Mapping[str, Any], rows: 
     shapes["token_classification"] = [batch, length, labels]
     ordered = sorted(outputs, key=lambda key: key != "logits")
     found = ((task, key) for key in ordered for task, shape in shapes.items() if outputs[key] == shape)
-    return next(found, ("backbone", next(iter(outputs), "")))
+    return next(found, ("backbone", ordered[0]))

@@ -44,7 +44,7 @@ MODULES = (
         "nn.Embedding(num_embeddings, embedding_dim, padding_idx=None)",
         "_embedding(num_embeddings, embedding_dim)",
         ("filled(nn.Embedding(5, 3))(i)",),
-        "with padding_idx Paddle returns zeros for that row",
+        "Paddle returns zeros for the row of padding_idx",
     ),
     Rule(
         "nn.LayerNorm(normalized_shape, eps=1e-5, elementwise_affine=True, bias=True)",

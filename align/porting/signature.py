@@ -13,7 +13,7 @@ _ATOMS = (ast.Name, ast.Call, ast.Attribute, ast.Subscript, ast.Constant, ast.Li
 
 
 class UnfitError(Exception):
-    """The rule does not fit this call; the message says why."""
+    """The rule does not fit this call; the message completes "no rule for …"."""
 
 
 @dataclass
@@ -58,16 +58,16 @@ class Signature:
             elif self.star and place >= len(names):
                 bound.rest.append(argument)
             else:
-                raise UnfitError("torch's own takes other arguments here")
+                raise UnfitError("with these arguments")
         for word in call.keywords:
             if word.arg == self.star and word.arg:
                 bound.rest.append(word.value)
             elif word.arg in self.defaults or word.arg in self.required or word.arg in IGNORED:
                 bound.given[str(word.arg)] = word.value
             else:
-                raise UnfitError(f"its argument {word.arg or '**'} is in no rule")
+                raise UnfitError(f"with the argument {word.arg or '**'}")
         if missing := [name for name in self.required if name not in bound.given]:
-            raise UnfitError(f"it is called without {', '.join(missing)}")
+            raise UnfitError(f"without {', '.join(missing)}")
         return bound
 
     def check(self, bound: Bound) -> None:
@@ -77,7 +77,7 @@ class Signature:
             if name in self.used or name in IGNORED:
                 continue
             if default is None or ast.unparse(value) != ast.unparse(default):
-                raise UnfitError(f"Paddle's has no {name}={ast.unparse(value)}")
+                raise UnfitError(f"with {name}={ast.unparse(value)}")
 
     def fill(self, bound: Bound, receiver: ast.expr | None, render: Render) -> str:
         """Paddle's call with the arguments filled in."""

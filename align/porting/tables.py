@@ -1,5 +1,6 @@
 """The texts of the other files: the weight table, the fake data's specification, the test."""
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -47,8 +48,8 @@ def _layout_lines(facts: Facts) -> Iterator[str]:
         if name in done:
             continue
         if name in tied:
-            of, beside = tied[name], _beside(name, facts)
-            yield f'Rule("{pattern}", "{pattern}", Alias(of="{of}", beside={beside!r})),'
+            of, beside = tied[name], json.dumps(_beside(name, facts))
+            yield f'Rule("{pattern}", "{pattern}", Alias(of="{of}", beside={beside})),'
         elif described["class"] == "Linear" and leaf == "weight" and f"{owner}.bias" not in tied:
             bias = "" if "bias" in described["own"] else ", bias=False"
             done.add(f"{owner}.bias")
@@ -60,7 +61,7 @@ def _layout_lines(facts: Facts) -> Iterator[str]:
             yield f'*keep("{pattern}"),'
 
 
-def _beside(name: str, facts: Facts) -> str | None:
+def _beside(name: str, facts: Facts) -> str:
     """A name that tells that the tied one is due: its own module's other tensor."""
     owner = name.rpartition(".")[0]
     others = [n for n in facts["shapes"] if n.rpartition(".")[0] == owner and n not in facts["tied"]]

@@ -114,7 +114,7 @@ class _Translator:
             text = self._source(node).replace("in PyTorch", "in PaddlePaddle").replace("PyTorch", "PaddlePaddle")
         else:
             if _shares_weight(node):
-                self._unsure("a Linear of Paddle's holds its weight transposed: it cannot share this one's as it is")
+                self._unsure("Paddle's Linear holds its weight transposed and cannot share this one")
             text = self._inside(node)
         start = self._span(node)[0]
         indent = self._text[self._text.rfind(b"\n", 0, start) + 1 : start].decode()
@@ -202,8 +202,7 @@ class _Translator:
                     return signature.fill(bound, receiver, self.render)
             except UnfitError as error:
                 whys.append(str(error))
-        detail = "; ".join(filter(None, dict.fromkeys([*whys[:1], hint])))
-        self._unsure(f"no rule for {what}" + (f": {detail}" if detail else ""))
+        self._unsure(" ".join(("no rule for", what, *whys[:1])) + (f": {hint}" if hint else ""))
         return None if receiver is not None else self._inside(call, skip=(call.func,))
 
     def _same(self, call: ast.Call, what: str, receiver: ast.expr | None) -> str | None:
