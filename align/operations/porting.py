@@ -17,8 +17,8 @@ def look(
 ) -> dict[str, Any]:
     """Build the class `name` of the file in float64, from the dataclass `config` of `words` or from these, and run it.
 
-    "outputs" is what it returns, each tensor's shape by its name or number, "ways" how to get at each ("[0]", ".logits",
-    "" for a tensor alone), "returns" the type's name. The tensors of its state dict are described as by
+    "outputs" is what it returns, each tensor's shape by its name or number, "ways" how to get at each ("[0]",
+    ".logits", "" for a tensor alone), "returns" the type's name. The tensors of its state dict are described as by
     `Session.describe_parameters`, the "modules" by class, width and the names of their own tensors; "counts" are the
     tensors that hold no floats.
     """
