@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from align.errors import CannotCompareError
@@ -51,8 +51,9 @@ def write_all(texts: Mapping[Path, str]) -> None:
                 stack.enter_context(whole(path)).write_text(text, encoding="utf-8")
     except OSError as error:
         for path, held in before.items():
-            if held is None:
-                path.unlink(missing_ok=True)
-            elif path.read_bytes() != held:
-                path.write_bytes(held)
+            with suppress(OSError):
+                if held is None:
+                    path.unlink()
+                elif path.read_bytes() != held:
+                    path.write_bytes(held)
         raise CannotCompareError(f"{error.filename}: {error.strerror}, nothing was written") from error

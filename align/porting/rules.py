@@ -49,7 +49,7 @@ MODULES = (
     Rule(
         "nn.LayerNorm(normalized_shape, eps=1e-5, elementwise_affine=True, bias=True)",
         "nn.LayerNorm(normalized_shape, epsilon=eps)",
-        ("filled(nn.LayerNorm(4))(x)", "filled(nn.LayerNorm(4, 2**-7))(x)"),
+        ("filled(nn.LayerNorm(4))(x)", "filled(nn.LayerNorm(4, 2**-10))(x)"),
     ),
     Rule(
         "nn.Conv1d(in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True)",
@@ -66,7 +66,7 @@ MODULES = (
     Rule(
         "nn.GroupNorm(num_groups, num_channels, eps=1e-5, affine=True)",
         "nn.GroupNorm(num_groups, num_channels, epsilon=eps)",
-        ("filled(nn.GroupNorm(1, 3, eps=2**-7))(x)",),
+        ("filled(nn.GroupNorm(1, 3, eps=2**-10))(x)",),
     ),
     Rule("nn.Dropout(p=0.5, inplace=False)", "nn.Dropout(p)", ("nn.Dropout(0.3).eval()(x)",)),
     Rule("nn.GELU(approximate='none')", None, ("nn.GELU()(x)", "nn.GELU(approximate='tanh')(x)")),
@@ -205,7 +205,7 @@ FUNCTIONS = (
     Rule(
         "F.layer_norm(input, normalized_shape, weight=None, bias=None, eps=1e-5)",
         "F.layer_norm(input, normalized_shape, weight, bias, epsilon=eps)",
-        ("F.layer_norm(x, (4,), v, v, 2**-7)",),
+        ("F.layer_norm(x, (4,), v, v, 2**-10)",),
     ),
     Rule(
         "F.dropout(input, p=0.5, training=True)",

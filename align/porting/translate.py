@@ -191,7 +191,7 @@ class _Translator:
         return known and word in self._attributes | self._defined
 
     def _by_rule(self, call: ast.Call, found: list[Signature], what: str, receiver: ast.expr | None) -> str | None:
-        whys, hint = [], next((s.rule.hint for s in found if s.rule.hint), "")
+        whys = []
         for signature in found:
             try:
                 bound = signature.bind(call)
@@ -200,9 +200,11 @@ class _Translator:
                 if signature.rule.paddle:
                     signature.check(bound)
                     return signature.fill(bound, receiver, self.render)
+                whys = [""]
             except UnfitError as error:
-                whys.append(str(error))
-        self._unsure(" ".join(("no rule for", what, *whys[:1])) + (f": {hint}" if hint else ""))
+                whys.append(f" {error}")
+        hint = next((f": {signature.rule.hint}" for signature in found if signature.rule.hint), "")
+        self._unsure(f"no rule for {what}{whys[0] if whys else ''}{hint}")
         return None if receiver is not None else self._inside(call, skip=(call.func,))
 
     def _same(self, call: ast.Call, what: str, receiver: ast.expr | None) -> str | None:

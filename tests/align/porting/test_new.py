@@ -5,6 +5,8 @@ import textwrap
 import pytest
 
 from align.__main__ import main
+from align.errors import CannotCompareError
+from align.files import write_all
 from align.porting.translate import MARK, translate
 from tests.align.commands import refused
 from tests.align.porting.guide import forget, in_folder
@@ -84,7 +86,7 @@ def test_a_classifier_with_a_configuration_is_drafted_green(tmp_path, monkeypatc
         draft = (tmp_path / "ports/models_paddle/net.py").read_text()
         assert "# (B, H, L, L)" in draft
         assert "torch" not in draft.replace("torch's", "")
-        for stage in ("forward", "init", "backward", "invariance"):
+        for stage in ("forward", "init", "backward"):
             forget(tmp_path)
             assert main([stage, "--model", "net", "--in-process", "--quiet"]) == 0, capsys.readouterr().out
 
@@ -114,19 +116,26 @@ def test_refusals_are_one_line_and_write_nothing(text, words, why, tmp_path, mon
     assert [path.name for path in tmp_path.iterdir()] == ["a.py"]
 
 
-def test_all_files_or_none(tmp_path, monkeypatch, capsys):
-    """A folder that is a file; files that are there."""
+def test_all_files_or_none(tmp_path):
+    """The second stands where a file is in the way; what the first held is there still."""
+    (first := tmp_path / "a/first.py").parent.mkdir()
+    first.write_text("mine")
+    (tmp_path / "b").write_text("in the way")
+    with pytest.raises(CannotCompareError, match="nothing was written"):
+        write_all({first: "new", tmp_path / "c/third.py": "new", tmp_path / "b/second.py": "new"})
+    found = {path.name: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    assert found == {"first.py": "mine", "b": "in the way"}
+
+
+def test_files_that_are_there_stay(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "a.py").write_text(CLASSIFIER.replace("Config", "NetConfig"), encoding="utf-8")
-    (tmp_path / "ports").mkdir()
-    (tmp_path / "ports/fake_data").write_text("in the way")
-    assert "nothing was written" in refused(capsys, "new", "net", "--from", "a.py")
-    assert [path.name for path in (tmp_path / "ports").rglob("*") if path.is_file()] == ["fake_data"]
-    (tmp_path / "ports/models_paddle/net.py").write_text("mine")
+    (tmp_path / "a.py").write_text(NET.format("x"), encoding="utf-8")
+    (there := tmp_path / "ports/models_paddle/net.py").parent.mkdir(parents=True)
+    there.write_text("mine")
     assert "is there: name another architecture, or overwrite it with --force" in refused(
         capsys, "new", "net", "--from", "a.py"
     )
-    assert (tmp_path / "ports/models_paddle/net.py").read_text() == "mine"
+    assert [path for path in tmp_path.rglob("*.py") if path.name != "a.py"] == [there]
 
 
 DRAFTS = {  # a method's body in torch, and in the draft
@@ -139,7 +148,7 @@ DRAFTS = {  # a method's body in torch, and in the draft
     "return torch.zeros(3, device=x.device)": "return paddle.zeros(3)",
     "return x.max(-1)": "# TODO(port): no rule for .max(): torch's returns values and indices",
     "return torch.linalg.svd(x)": "# TODO(port): no rule for torch.linalg.svd\n        return torch.linalg.svd(x)",
-    "return x.frobnicate(x.repeat(2))": "# TODO(port): no rule for .frobnicate()\n        return x.frobnicate(x.tile(2))",
+    "return x.frobnicate(x.relu())": "# TODO(port): no rule for .frobnicate()\n        return x.frobnicate(F.relu(x))",
     "return F.dropout(x, 0.1, self.training)": "return F.dropout(x, 0.1, training=self.training)",
     "return nn.LayerNorm(3, bias=False)": "# TODO(port): no rule for nn.LayerNorm with bias=False",
 }
