@@ -13,11 +13,11 @@ from typing import Any
 
 from align.blame import Finding
 from align.errors import CannotCompareError
+from align.report import SCHEMA
 from align.stage import StageReport
 from align.verdict import K
 
 FACTOR = 4.0
-SCHEMA = 1
 _FLOOR = 1 / K
 _NAMED = 8  # comparisons listed in one line
 _LIKE = ("model", "task", "variant", "seed", "checkpoint", "paddle_checkpoint", "batch", "text")

@@ -18,8 +18,8 @@ from align.errors import CannotCompareError
 from align.record import Record, RecordWriter
 from align.recording.file import Recording, RecordingWriter, fingerprint
 from align.recording.levels import composed, native_levels, slim
+from align.verdict import PERTURBED_RUNS
 
-_PERTURBED_RUNS = (1, 2)
 _OUTPUTS = {"out", "gradients_out"}
 _BUILD = ("model", "task_class")  # the configuration is compared with the case
 
@@ -84,7 +84,6 @@ class RecordingClient:
     def __init__(self, client: Client, writer: RecordingWriter, ahead: bool = False) -> None:
         self.framework = client.framework
         self.calls: dict[str, list[dict[str, Any]]] = {}
-        self.weights: list[str] = []
         self._client, self._writer, self._ahead = client, writer, ahead
         self._asked = _Asked()
         self._levels: list[list[str]] = []
@@ -118,8 +117,6 @@ class RecordingClient:
         if method == "build":
             self._levels = native_levels(answer["kinds"])
             kept["attributes"] = self._client.submit("audit.attributes").result()
-        if method == "load" and self._asked.weights not in self.weights:
-            self.weights.append(str(self._asked.weights))
         if floor and not arguments.get("native"):
             kept["levels"] = [
                 slim(self._client.submit(method, **{**arguments, "native": level}).result()) for level in self._levels
@@ -134,7 +131,7 @@ class RecordingClient:
         ask = {name: arguments[name] for name in ("batch", "dtype")}
         ask["training"] = {**arguments["training"], "silent": [ROOT]}
         self.submit("record", **ask, out=str(out)).result()
-        for seed in _PERTURBED_RUNS:
+        for seed in PERTURBED_RUNS:
             self.submit("replay", **ask, perturb=seed, reference=str(out), native=[]).result()
 
 
