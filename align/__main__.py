@@ -181,8 +181,8 @@ def _stage(options: argparse.Namespace) -> int:
     sources = [name for name in ("batch", "text") if getattr(options, name)]
     if len(sources) == 2:
         raise CannotCompareError("--batch and --text both name a batch: leave one out")
-    _check_writable(options)
     apart.check(options)
+    _check_writable(options)
     case = resolve(
         options.model,
         options.task,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from align.errors import CannotCompareError
-from align.files import check_file
+from align.files import check_file, refusal
 from align.recording.arrays import read_arrays
 from align.reports import options as reports
 
@@ -104,11 +104,9 @@ def run(options: argparse.Namespace) -> "Report":
 def _save(path: Path | None, found: "Map") -> None:
     from align.mapping.text import save_map
 
-    try:
-        if path:
+    if path:
+        with refusal("--save-map", path):
             save_map(path, found)
-    except OSError as error:
-        raise CannotCompareError(f"--save-map {path}: {error.strerror}, choose another place") from error
 
 
 def _config(path: Path | None) -> dict[str, dict[str, Any]] | None:

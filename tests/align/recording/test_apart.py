@@ -1,6 +1,7 @@
 """Recording one side and comparing apart: the verdict of a live run, and nothing but what was recorded."""
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -20,7 +21,7 @@ from align.progress import Steps
 from align.record import write_record
 from align.recording import apart
 from align.recording.apart import Plan, compare_against, compare_recordings, record_alone
-from align.recording.file import Recording, fingerprint
+from align.recording.file import Recording, RecordingWriter, fingerprint
 from align.recording.levels import composed, native_levels
 from align.reports import words
 from align.stages import Options, no_gate
@@ -240,13 +241,36 @@ def rewritten(source, target, change=lambda manifest: manifest, bytes_too=lambda
         (["--record", "x"], "name it with --framework, or the other with --against"),
         (["--framework", "torch"], "add --record FILE or --against FILE"),
         (["--framework", "torch", "--record", "/nowhere/x"], "make it first"),
+        (["--framework", "torch", "--record", "."], "--record .: this is a folder, name a file"),
         (["--framework", "jax", "--record", "x"], "invalid choice: 'jax'"),
         (["--framework", "torch", "--record", "x", "--reprod-log", "logs"], "--reprod-log writes what two live sides"),
+        (
+            ["--framework", "torch", "--record", "x", "--out", "y", "--max-diff", "0"],
+            "--out, --max-diff: one side alone",
+        ),
+        (
+            ["--framework", "torch", "--record", "x", "--baseline", "y"],
+            "--baseline: one side alone comes to no verdict",
+        ),
     ],
 )
 def test_options_that_do_not_fit_are_refused(capsys, tmp_path, monkeypatch, arguments, said):
     monkeypatch.chdir(tmp_path)
     assert said in refused(capsys, *RUN, *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("place", "why"), [("/nowhere/x", "No such file"), ("/dev/full", "No space left on device")])
+def test_a_recording_that_cannot_be_written_is_called_by_its_own_name(tmp_path, place, why):
+    (tmp_path / f".x.{os.getpid()}").symlink_to(place)
+    arrays = write_record(tmp_path / "arrays.rec", {"a": np.zeros(100_000)})
+    with (
+        pytest.raises(CannotCompareError, match=f"--record {tmp_path}/x: cannot be written: {why}"),
+        RecordingWriter(tmp_path / "x") as writer,
+    ):
+        writer.add(arrays)
+        writer.close({})
+    assert not (tmp_path / "x").exists()
 
 
 def test_what_cannot_be_recorded_is_refused(capsys, tmp_path):

@@ -233,6 +233,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(tmp_path, capsys, conten
         (["a", "b", "--atol", "inf"], "'inf' is not a limit"),
         (["a", "b", "--json", "/nowhere/d.json"], "make it first"),
         (["a", "b", "--log", "/nowhere/d.log"], "make it first"),
+        (["a", "b", "--log", "/tmp"], "--log /tmp: this is a folder, name a file"),
     ],
 )
 def test_bad_arguments_are_refused_in_one_line(capsys, arguments, said):
