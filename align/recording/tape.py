@@ -78,7 +78,7 @@ class RecordingClient:
     """Asks the client behind it and keeps the answers.
 
     With `ahead`, as for a reference that is recorded before the other side is known, it also asks what a comparison may
-    come to ask: the noise floors of composites, and the way forward without dropout.
+    come to ask: the noise floors of composites, the way forward without dropout, and the way back in float32.
     """
 
     def __init__(self, client: Client, writer: RecordingWriter, ahead: bool = False) -> None:
@@ -122,8 +122,10 @@ class RecordingClient:
                 slim(self._client.submit(method, **{**arguments, "native": level}).result()) for level in self._levels
             ]
         training = arguments.get("training")
-        if self._ahead and method == "record" and training and not training["silent"]:
+        is_first = method == "record" and arguments["dtype"] == "float64" and training and not training["silent"]
+        if self._ahead and is_first:
             self._record_silent(arguments)
+            self._record_in_float32(arguments)
 
     def _record_silent(self, arguments: Mapping[str, Any]) -> None:
         """The way forward in training mode with nothing dropped, which a difference inside a composite asks for."""
@@ -133,6 +135,13 @@ class RecordingClient:
         self.submit("record", **ask, out=str(out)).result()
         for seed in PERTURBED_RUNS:
             self.submit("replay", **ask, perturb=seed, reference=str(out), native=[]).result()
+
+    def _record_in_float32(self, arguments: Mapping[str, Any]) -> None:
+        """The way there and back in float32, which gradients that the other side computes in float32 ask for."""
+        ask = {name: arguments[name] for name in ("batch", "training")}
+        out, back = (str(Path(arguments["out"]).with_suffix(f".float32{part}.rec")) for part in ("", "-gradients"))
+        self.submit("record", **ask, dtype="float32", out=out, gradients=back).result()
+        self.submit("replay", **ask, dtype="float64", reference=out, gradients=back, native=[]).result()
 
 
 class RecordedClient:

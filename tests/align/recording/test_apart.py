@@ -108,6 +108,16 @@ def test_a_harmless_rewrite_is_a_note(torch_recording, tmp_path, sabotaged, rewr
     assert any("harmless" in note for note in report.stages[0].notes)
 
 
+def test_gradients_computed_in_float32_are_a_note_too(tmp_path, sabotaged):
+    """What torch makes of them in float32 was recorded before anybody knew that it would be asked."""
+    backward = plan(stages=("backward",))
+    recording = record_alone(backward, "torch", tmp_path / "torch.rec")
+    sabotaged(next(rewrite for rewrite in bugs_electra.REWRITES if rewrite.name == "norm_in_float32"))
+    report = compare_against(backward, recording, "paddle", no_gate)
+    assert report.passed, str(report)
+    assert any("a float32 island" in note for note in report.stages[0].notes)
+
+
 def test_two_sides_recorded_apart(torch_recording, tmp_path, sabotaged):
     clean = record_alone(plan(), "paddle", tmp_path / "clean.rec")
     report = compare_recordings(torch_recording, clean, Steps())
