@@ -35,8 +35,8 @@ EPS = Bug("FW01", "eps", "backbone", NORM, set_attribute(NORM, _epsilon=1e-5))
 RUN = ["step1", "--model", "electra", "--task", "backbone", "--in-process"]
 
 
-def plan(task="backbone", stages=("forward",), **options):
-    return Plan(resolve("electra", task), stages, Options(**options), Interpreters(True), Steps())
+def plan(task="backbone", stages=("forward",), model="electra", **options):
+    return Plan(resolve(model, task), stages, Options(**options), Interpreters(True), Steps())
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +92,29 @@ def test_a_bug_is_named_and_explained(torch_recording, tmp_path, sabotaged):
     assert report.blame[0].evidence["explanation"]["text"] == "eps is 1e-05 instead of 1e-12"
     again = compare_recordings(torch_recording, Recording(tmp_path / "paddle.rec"), Steps())
     assert told(again) == told(report)
+
+
+FUNNEL, GAU = "funnel.encoder.blocks.1.0.ffn.layer_norm", "gau_alpha.encoder.layer.1.norm"
+ELSEWHERE = [
+    Bug.at("FW01", "eps", "sequence_classification", FUNNEL, set_attribute, _epsilon=1e-7),
+    Bug.at("FW01", "eps", "masked_lm", GAU, set_attribute, eps=1e-7),
+]
+
+
+@pytest.mark.parametrize("bug", ELSEWHERE, ids=lambda bug: bug.blamed.partition(".")[0])
+def test_other_architectures_agree_until_there_is_a_bug(tmp_path, sabotaged, bug):
+    """Against a recording and recorded apart, by the same files."""
+    of = plan(bug.task, model=bug.blamed.partition(".")[0])
+    reference = record_alone(of, "torch", tmp_path / "torch.rec")
+    for name in ("clean", "broken"):
+        alone = record_alone(of, "paddle", tmp_path / f"{name}.rec")
+        apart_and_against = (
+            compare_recordings(reference, alone, Steps()),
+            compare_against(of, reference, "paddle", no_gate),
+        )
+        expected = [] if name == "clean" else [bug.blamed]
+        assert [[f.module for f in report.blame] for report in apart_and_against] == [expected, expected]
+        sabotaged(bug)
 
 
 REWRITES = [
