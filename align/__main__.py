@@ -202,7 +202,7 @@ def _stage(options: argparse.Namespace) -> int:
     from align.progress import Steps
     from align.reports.text import headline, show, terminal
 
-    gate = gates.make_gates(options)
+    gate = gates.make_gates(options, options.model)
     gate.check(case.as_json())
     interpreters = Interpreters(options.in_process, options.torch_python, options.paddle_python)
     choices, steps = Options(options.steps, options.dropout, options.optimizer), Steps(visible=not options.quiet)
