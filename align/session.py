@@ -6,6 +6,7 @@ files; what a session returns is small enough for a pipe.
 
 import dataclasses
 import importlib
+import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -80,7 +81,7 @@ class Session:
             self.model = self.fresh("float64")
         except ValueError as error:
             raise CannotCompareError(f"{task_class} refuses this configuration: {error}") from error
-        return self._describe() | {"config": described}
+        return self._describe() | {"config": json.loads(json.dumps(described))}  # as a worker or a recording tells it
 
     def fresh(self, dtype: str = "float32") -> Any:
         """Another model like the one that was built, as it initialises itself."""

@@ -16,9 +16,7 @@ from align.gradients import GradientRecord
 from align.progress import Steps
 from align.record import Record
 from align.stage import FreeRun
-from align.verdict import noise_floor
-
-_PERTURBED_RUNS = (1, 2)
+from align.verdict import PERTURBED_RUNS, noise_floor
 
 
 @dataclass
@@ -113,7 +111,7 @@ class Trial:
 
         That of the gradients stands in the replay, as "gradient_noise".
         """
-        seeds = _PERTURBED_RUNS if noise else ()
+        seeds = PERTURBED_RUNS if noise else ()
         ask: dict[str, Any] = {"batch": str(self.pair.batch), "reference": str(self._path), "native": sorted(native)}
         ask |= self._behind
         actual = self.pair.paddle.submit("replay", dtype=self.dtype, constants=constants, masks=masks, **ask)

@@ -76,7 +76,8 @@ class PaddleBackend(Paddle):
 
     def backward(self, tensor: paddle.Tensor, gradient: np.ndarray) -> None:
         start = paddle.to_tensor(np.array(gradient)).astype(tensor.dtype)
-        paddle.autograd.backward([tensor], [start], retain_graph=True)
+        end = tensor.clone() if tensor.is_leaf else tensor  # a parameter itself would round to the dtype it once had
+        paddle.autograd.backward([end], [start], retain_graph=True)
 
     def clear_gradients(self, model: paddle.nn.Layer) -> None:
         for parameter in model.parameters():

@@ -24,7 +24,7 @@ from align.progress import Steps
 from align.record import Record, write_record
 from align.report import Report
 from align.stage import StageReport
-from align.stages import DEFAULT_OPTIONS, Options, Subject, run_stages
+from align.stages import DEFAULT_OPTIONS, Gate, Options, Subject, no_gate, run_stages
 from align.trial import Pair
 
 # Words that a forward may know, and what is said to it: results by name, nothing kept for later.
@@ -68,8 +68,11 @@ def compare_targets(
     stages: Sequence[str] = ("forward",),
     options: Options = DEFAULT_OPTIONS,
     keep_going: bool = True,
+    gate: Gate = no_gate,
 ) -> Comparison:
     """Build both targets, find what corresponds, and run the stages.
+
+    `gate` is given what each stage says, and decides how that stands.
 
     Raises:
         CannotCompareError: a target cannot be built or run, or the map stays ambiguous; the message says what to do.
@@ -82,7 +85,7 @@ def compare_targets(
     ):
         with steps.step("building both models"):
             built = _built(targets, torch, paddle, Path(name))
-        return _judge(targets, built, torch, paddle, Path(name), steps, stages, options, keep_going)
+        return _judge(targets, built, torch, paddle, Path(name), steps, stages, options, keep_going, gate)
 
 
 def compare_modules(
@@ -252,12 +255,13 @@ def _judge(
     stages: Sequence[str],
     options: Options,
     keep_going: bool,
+    gate: Gate,
 ) -> Comparison:
     with steps.step("matching weights, modules and outputs"):
         known = targets.weight_map and read_map(targets.weight_map, *built.bench.sides)
         found = built.bench.find(known or None)
         bench, found = _with_labels(targets, built, found, folder)
-    subject = _subject(bench, found, torch, paddle, folder, steps, options)
+    subject = replace(_subject(bench, found, torch, paddle, folder, steps, options), gate=gate)
     reports, omitted = run_stages(stages, subject, keep_going)
     notes = [*summary(found.weights), *module_notes(found, *bench.sides), *built.words.notes]
     case = {"model": targets.torch, "paddle": targets.paddle, "seed": targets.seed}
