@@ -1,17 +1,26 @@
 """PyTorch behind the backend protocol."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from align.backends.protocol import Backend
+from align.dropout import SharedMasks
 from align.edges import ROOT
+from align.engines import Engine
+from align.engines.schedules import Schedule
+from align.engines.spec import OptimizerSpec
 from align.errors import CannotCompareError
 from convert.live.torch import Torch, as_tensor
 
+if TYPE_CHECKING:
+    from align.batching import Pipeline
 
-class TorchBackend(Torch):
+
+class TorchBackend(Torch, Backend):
     models = "models_torch"
 
     def __init__(self) -> None:
@@ -39,9 +48,6 @@ class TorchBackend(Torch):
         for name, module in model.named_modules():
             yield name or ROOT, module
 
-    def edge(self, name: str) -> str:
-        return name
-
     def tables(self, model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
         kept = {id(tensor) for tensor in model.state_dict(keep_vars=True).values()}
         for name, module in model.named_modules():
@@ -58,9 +64,6 @@ class TorchBackend(Torch):
 
     def is_differentiable(self, tensor: torch.Tensor) -> bool:
         return tensor.requires_grad
-
-    def is_transposed(self, module: torch.nn.Module) -> bool:
-        return False
 
     def version_of(self, tensor: torch.Tensor) -> int:
         return tensor._version
@@ -88,6 +91,31 @@ class TorchBackend(Torch):
         tensors = {name: as_tensor(value) for name, value in batch.items()}
         with torch.enable_grad():
             return model(**tensors)
+
+    def widened(self) -> AbstractContextManager[None]:
+        from align.widening.torch import widened
+
+        return widened()
+
+    def dropped(self, masks: SharedMasks) -> AbstractContextManager[None]:
+        from align.dropout.torch import replaced
+
+        return replaced(masks)
+
+    def engine(self, parameters: Mapping[str, Any], spec: OptimizerSpec) -> Engine:
+        from align.engines.torch import ENGINE
+
+        return ENGINE(parameters, spec)
+
+    def native_rates(self, schedule: Schedule, lr: float) -> list[float]:
+        from align.engines.schedulers.torch import native_rates
+
+        return native_rates(schedule, lr)
+
+    def pipeline(self) -> "Pipeline":
+        from align.batching import pipeline  # reaches scores, which take a second to import
+
+        return pipeline(self.name)
 
 
 BACKEND = TorchBackend()
