@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 SIDES = ("torch", "paddle")
+TITLES = {"torch": "PyTorch", "paddle": "PaddlePaddle"}
 
 
 def names(descriptions: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

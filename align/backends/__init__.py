@@ -14,14 +14,12 @@ from typing import Any
 
 from align.backends.protocol import Backend
 from align.errors import CannotCompareError
+from align.sides import TITLES
 
 __all__ = ["Backend", "backend_of", "get_backend", "register"]
 
 ENTRY_POINTS = "plumbline.backends"
-_TITLES = {
-    "torch": ("PyTorch", "pip install torch==2.13.0"),
-    "paddle": ("PaddlePaddle", "pip install paddlepaddle"),
-}
+_VERSIONS = {"torch": "torch==2.13.0", "paddle": "paddlepaddle"}  # what pip is asked for
 _registered: dict[str, Backend] = {}
 
 
@@ -45,9 +43,9 @@ def get_backend(name: str) -> Backend:
             f"there is no backend {name!r}; known: {', '.join(_packages())} (see docs/backends.md)"
         )
     if importlib.util.find_spec(name) is None:
-        title, remedy = _TITLES.get(name, (name, f"pip install {name}"))
         raise CannotCompareError(
-            f"{title} is not installed in this interpreter: {remedy}, or name another interpreter with --{name}-python"
+            f"{TITLES.get(name, name)} is not installed in this interpreter: pip install {_VERSIONS.get(name, name)}, "
+            f"or name another interpreter with --{name}-python"
         )
     return importlib.import_module(f"{__name__}.{name}").BACKEND
 

@@ -10,6 +10,7 @@ import torch
 
 import align
 from align import backends
+from align.reports import html
 from tests.align import toy
 from tests.align.backends import tinynn
 from tests.align.backends.numpy_backend import BACKEND
@@ -96,6 +97,7 @@ def test_a_numpy_model_against_a_torch_model(reference, port):
     assert {array.dtype.name for array in report.stages[0].free_run.actual.values()} == {"float32", "int64"}
     assert f"against numpy {np.__version__}" in str(report)
     assert "paddle" not in str(report)
+    assert "The PyTorch and the numpy network are the same function" in html.render(report)
 
 
 def test_it_is_given_back_as_it_was(reference, port):
