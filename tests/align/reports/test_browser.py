@@ -87,7 +87,7 @@ def test_the_table_sorts_filters_and_grows_as_it_is_read(driver, tmp_path):
         "name": ["comparison, A to Z", "comparison, Z to A"],
     }
     assert page.rows() == sorted(page.rows(), reverse=True)
-    page.one("#sort option[value=name]").click()
+    page.run("sort.value = 'name'; sort.dispatchEvent(new Event('change'))")  # the list is shown in narrow windows
     assert page.rows() == sorted(page.rows())
     page.one("#only option[value=differ]").click()
     assert page.rows() == [f"{samples.FAULTY}:out"] * 2
