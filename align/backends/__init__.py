@@ -76,7 +76,7 @@ def _packages() -> dict[str, str]:
 @cache
 def _here() -> tuple[str, ...]:
     """The files of this folder that hold a backend; a framework bears the name of its package."""
-    return tuple(module.name for module in pkgutil.iter_modules(__path__) if module.name != "protocol")
+    return tuple(module.name for module in pkgutil.iter_modules(__path__) if module.name not in ("protocol", "parts"))
 
 
 @cache

@@ -2,8 +2,7 @@
 
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -11,19 +10,12 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # paddle's import warns about compilers it does not need here
     import paddle
 
-from align.backends.protocol import Backend
-from align.dropout import SharedMasks
+from align.backends.parts import InParts
 from align.edges import ROOT
-from align.engines import Engine
-from align.engines.schedules import Schedule
-from align.engines.spec import OptimizerSpec
 from convert.live.paddle import Paddle
 
-if TYPE_CHECKING:
-    from align.batching import Pipeline
 
-
-class PaddleBackend(Paddle, Backend):
+class PaddleBackend(Paddle, InParts):
     models = "models_paddle"
     words: ClassVar = {"epsilon": "eps", "axis": "dim"}
 
@@ -91,31 +83,6 @@ class PaddleBackend(Paddle, Backend):
 
     def forward(self, model: paddle.nn.Layer, batch: Mapping[str, np.ndarray]) -> Any:
         return model(**{name: paddle.to_tensor(np.array(value)) for name, value in batch.items()})
-
-    def widened(self) -> AbstractContextManager[None]:
-        from align.widening.paddle import widened
-
-        return widened()
-
-    def dropped(self, masks: SharedMasks) -> AbstractContextManager[None]:
-        from align.dropout.paddle import replaced
-
-        return replaced(masks)
-
-    def engine(self, parameters: Mapping[str, Any], spec: OptimizerSpec) -> Engine:
-        from align.engines.paddle import ENGINE
-
-        return ENGINE(parameters, spec)
-
-    def native_rates(self, schedule: Schedule, lr: float) -> list[float]:
-        from align.engines.schedulers.paddle import native_rates
-
-        return native_rates(schedule, lr)
-
-    def pipeline(self) -> "Pipeline":
-        from align.batching import pipeline  # reaches scores, which take a second to import
-
-        return pipeline(self.name)
 
 
 BACKEND = PaddleBackend()

@@ -1,26 +1,18 @@
 """PyTorch behind the backend protocol."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
-from align.backends.protocol import Backend
-from align.dropout import SharedMasks
+from align.backends.parts import InParts
 from align.edges import ROOT
-from align.engines import Engine
-from align.engines.schedules import Schedule
-from align.engines.spec import OptimizerSpec
 from align.errors import CannotCompareError
 from convert.live.torch import Torch, as_tensor
 
-if TYPE_CHECKING:
-    from align.batching import Pipeline
 
-
-class TorchBackend(Torch, Backend):
+class TorchBackend(Torch, InParts):
     models = "models_torch"
 
     def __init__(self) -> None:
@@ -91,31 +83,6 @@ class TorchBackend(Torch, Backend):
         tensors = {name: as_tensor(value) for name, value in batch.items()}
         with torch.enable_grad():
             return model(**tensors)
-
-    def widened(self) -> AbstractContextManager[None]:
-        from align.widening.torch import widened
-
-        return widened()
-
-    def dropped(self, masks: SharedMasks) -> AbstractContextManager[None]:
-        from align.dropout.torch import replaced
-
-        return replaced(masks)
-
-    def engine(self, parameters: Mapping[str, Any], spec: OptimizerSpec) -> Engine:
-        from align.engines.torch import ENGINE
-
-        return ENGINE(parameters, spec)
-
-    def native_rates(self, schedule: Schedule, lr: float) -> list[float]:
-        from align.engines.schedulers.torch import native_rates
-
-        return native_rates(schedule, lr)
-
-    def pipeline(self) -> "Pipeline":
-        from align.batching import pipeline  # reaches scores, which take a second to import
-
-        return pipeline(self.name)
 
 
 BACKEND = TorchBackend()
