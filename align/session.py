@@ -20,7 +20,7 @@ from align.backends import get_backend
 from align.capture import ModelError, run
 from align.dropout import SharedMasks, shared_dropout
 from align.edges import ROOT
-from align.engines import Engine, make_engine
+from align.engines import Engine
 from align.engines.schedules import Schedule
 from align.engines.spec import OptimizerSpec
 from align.errors import CannotCompareError
@@ -34,7 +34,7 @@ Progress = Callable[[int], None]
 
 
 class Session:
-    """The operations a stage is made of. `framework` is "torch" or "paddle"."""
+    """The operations a stage is made of. `framework` is the name of a backend."""
 
     def __init__(self, framework: str, progress: Progress = lambda _: None) -> None:
         self.backend = get_backend(framework)
@@ -57,7 +57,7 @@ class Session:
         self._tables = {name: self.backend.to_numpy(table).copy() for name, table in self.backend.tables(model)}
         floats = [value.dtype.name for value in kept.values() if value.dtype.kind == "f"]
         self._holds = None
-        self._adopted = (floats[0] if floats else "float32", model.training)
+        self._adopted = (floats[0] if floats else "float32", self.backend.is_training(model))
         return self._describe()
 
     def release(self) -> None:
@@ -72,6 +72,8 @@ class Session:
         Float hyper-parameters are rounded to float32 first, on both sides alike, because Paddle's kernels do so
         silently.
         """
+        if self.backend.models is None:
+            raise self.backend.lacks("registered architectures")
         module = importlib.import_module(f"{self.backend.models}.{model}")
         try:
             resolved = _round_floats(config_class(module).from_dict(config))
@@ -90,6 +92,7 @@ class Session:
 
     def _describe(self) -> dict[str, Any]:
         return self.describe_parameters(self.model) | {
+            "framework": self.backend.name,
             "version": self.backend.version(),
             "threads": self.backend.threads(),
             "kinds": self.describe_modules(),
@@ -257,9 +260,7 @@ class Session:
 
     def data(self) -> Any:
         """This side's way from text to batches (see `align.batching.Pipeline`)."""
-        from align.batching import pipeline  # reaches the framework's loaders, which only the data stage needs
-
-        return pipeline(self.backend.name)
+        return self.backend.pipeline()
 
     def metrics(self, task: str, config: Mapping[str, Any]) -> dict[str, Any]:
         """Fresh metrics by name, with which this side scores its predictions (see `align.metrics`)."""
@@ -315,7 +316,7 @@ class Session:
         """
         self._holds = None
         trainable = {name: tensor for name, tensor in self.owned().items() if self.backend.is_differentiable(tensor)}
-        return make_engine(self.backend.name, trainable, spec)
+        return self.backend.engine(trainable, spec)
 
     def make_schedule(self, schedule: Schedule, lr: float) -> Callable[[int], float]:
         """The learning rate of each update, by its number from 0 on."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from align.backends import backend_of
 from align.client import Client, InProcessClient
 from align.compare import Interpreters, environment, modules, sides
 from align.edges import ROOT, is_input, module_of
@@ -23,6 +24,7 @@ from align.operations import foreign
 from align.progress import Steps
 from align.record import Record, write_record
 from align.report import Report
+from align.sides import SIDES
 from align.stage import StageReport
 from align.stages import DEFAULT_OPTIONS, Gate, Options, Subject, no_gate, run_stages
 from align.trial import Pair
@@ -103,14 +105,14 @@ def compare_modules(
     Raises:
         CannotCompareError: a module does not run on the batch, or the map stays ambiguous.
     """
-    torch, paddle = InProcessClient("torch"), InProcessClient("paddle")
+    torch, paddle = (InProcessClient(backend_of(module)) for module in (torch_module, paddle_module))
     adopted = []
     with tempfile.TemporaryDirectory(prefix="plumbline-") as name:
         try:
             descriptions = {}
-            for side, module in ((torch, torch_module), (paddle, paddle_module)):
+            for role, side, module in zip(SIDES, (torch, paddle), (torch_module, paddle_module), strict=True):
                 adopted.append(side.session)
-                descriptions[side.framework] = foreign.adopt(side.session, module)
+                descriptions[role] = foreign.adopt(side.session, module)
             bench = prepare(torch, paddle, descriptions, dict(batch), Path(name))
             known = None if weight_map == "auto" else read_map(Path(weight_map), *bench.sides)
             found = bench.find(known)
@@ -324,6 +326,7 @@ def _translated(description: Mapping[str, Any], weights: Map) -> dict[str, Any]:
     """The Paddle side's facts by torch's names, where tensors correspond one to one; facts of others are left out."""
     names = {link.paddle[0]: link.torch[0] for link in weights.links if len(link.torch) == len(link.paddle) == 1}
     return {
+        "framework": description["framework"],
         "version": description["version"],
         "threads": description["threads"],
         "shapes": {names[n]: s for n, s in description["shapes"].items() if n in names},
