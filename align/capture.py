@@ -27,8 +27,9 @@ class ModelError(Exception):
     """The model's own code raised; `module` is the innermost module that was running."""
 
     def __init__(self, module: str, cause: Exception) -> None:
-        text = str(cause).strip()
-        super().__init__(f"{type(cause).__name__}: {text.splitlines()[-1].strip() if text else 'no message'}")
+        lines = [line.strip() for line in str(cause).splitlines()]
+        told = [line for line in lines if line and not line.startswith(("[Hint", "[operator <"))]  # Paddle's own asides
+        super().__init__(f"{type(cause).__name__}: {told[-1] if told else 'no message'}")
         self.module = module
 
 

@@ -1,8 +1,8 @@
 """Writing files whole or not at all."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from align.errors import CannotCompareError
@@ -50,3 +50,25 @@ def whole(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_all(texts: Mapping[Path, str]) -> None:
+    """Write several UTF-8 text files, with the folders they stand in: all of them or, if one cannot be written, none.
+
+    Raises:
+        CannotCompareError: one cannot be written; what was there is there still.
+    """
+    before = {path: path.read_bytes() if path.is_file() else None for path in texts}
+    try:
+        with ExitStack() as stack:
+            for path, text in texts.items():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(whole(path)).write_text(text, encoding="utf-8")
+    except OSError as error:
+        for path, held in before.items():
+            with suppress(OSError):
+                if held is None:
+                    path.unlink()
+                elif path.read_bytes() != held:
+                    path.write_bytes(held)
+        raise CannotCompareError(f"{error.filename}: {error.strerror}, nothing was written") from error

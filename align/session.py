@@ -8,9 +8,11 @@ import dataclasses
 import importlib
 import json
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -74,13 +76,15 @@ class Session:
         """
         if self.backend.models is None:
             raise self.backend.lacks("registered architectures")
-        module = importlib.import_module(f"{self.backend.models}.{model}")
+        with _written_by_the_user(f"{self.backend.models}/{model}.py"):
+            module = importlib.import_module(f"{self.backend.models}.{model}")
         try:
             resolved = _round_floats(config_class(module).from_dict(config))
             self._make = partial(getattr(module, task_class), resolved)
             described = dataclasses.asdict(resolved)
             self._config = {**described, "architectures": [task_class]}
-            self.model = self.fresh("float64")
+            with _written_by_the_user(f"{self.backend.models}/{model}.py"):
+                self.model = self.fresh("float64")
         except ValueError as error:
             raise CannotCompareError(f"{task_class} refuses this configuration: {error}") from error
         return self._describe() | {"config": json.loads(json.dumps(described))}  # as a worker or a recording tells it
@@ -360,6 +364,22 @@ class Session:
         except convert.ConvertError as error:
             raise CannotCompareError(" ".join(str(error).split())) from error
         self._holds = dtype if noise is None else None
+
+
+@contextmanager
+def _written_by_the_user(file: str) -> Iterator[None]:
+    """A model file that cannot be imported or built, as one that is being written, is refused with the line of it."""
+    try:
+        yield
+    except (ValueError, ImportError, CannotCompareError):
+        raise
+    except SyntaxError as error:
+        raise CannotCompareError(f"{file} line {error.lineno}: {error.msg}: {(error.text or '').strip()}") from error
+    except Exception as error:
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).as_posix().endswith(file)]
+        where = f"{file} line {frames[-1].lineno}" if frames else file
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise CannotCompareError(f"{where}: {what[:300]}{': ' + str(frames[-1].line) if frames else ''}") from error
 
 
 def _writer(path: str | None) -> AbstractContextManager[RecordWriter | None]:
