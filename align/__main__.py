@@ -185,8 +185,8 @@ def _stage(options: argparse.Namespace) -> int:
     sources = [name for name in ("batch", "text") if getattr(options, name)]
     if len(sources) == 2:
         raise CannotCompareError("--batch and --text both name a batch: leave one out")
-    _check_writable(options)
     apart.check(options)
+    _check_writable(options)
     case = resolve(
         options.model,
         options.task,
@@ -206,7 +206,7 @@ def _stage(options: argparse.Namespace) -> int:
     from align.progress import Steps
     from align.reports.text import headline, show, terminal
 
-    gate = gates.make_gates(options)
+    gate = gates.make_gates(options, options.model)
     gate.check(case.as_json())
     interpreters = Interpreters(options.in_process, options.torch_python, options.paddle_python)
     choices, steps = Options(options.steps, options.dropout, options.optimizer), Steps(visible=not options.quiet)

@@ -20,6 +20,21 @@ def check_file(option: str, path: Path | None) -> None:
         raise CannotCompareError(f"{option} {path}: there is no folder {path.resolve().parent}, make it first")
 
 
+@contextmanager
+def refusal(option: str, path: Path) -> Iterator[None]:
+    """Say by what the user has named, not by the temporary file beside it, what could not be written.
+
+    Raises:
+        CannotCompareError: in place of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise CannotCompareError(
+            f"{option} {path}: cannot be written: {error.strerror or error}, choose another place"
+        ) from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a UTF-8 text file. What UTF-8 cannot hold, as the bytes of an odd file name, is written as \\udc80."""
     with whole(path) as temporary:

@@ -6,6 +6,7 @@ files; what a session returns is small enough for a pipe.
 
 import dataclasses
 import importlib
+import json
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,7 +22,7 @@ from align.backends import get_backend
 from align.capture import ModelError, run
 from align.dropout import SharedMasks, shared_dropout
 from align.edges import ROOT
-from align.engines import Engine, make_engine
+from align.engines import Engine
 from align.engines.schedules import Schedule
 from align.engines.spec import OptimizerSpec
 from align.errors import CannotCompareError
@@ -35,7 +36,7 @@ Progress = Callable[[int], None]
 
 
 class Session:
-    """The operations a stage is made of. `framework` is "torch" or "paddle"."""
+    """The operations a stage is made of. `framework` is the name of a backend."""
 
     def __init__(self, framework: str, progress: Progress = lambda _: None) -> None:
         self.backend = get_backend(framework)
@@ -58,7 +59,7 @@ class Session:
         self._tables = {name: self.backend.to_numpy(table).copy() for name, table in self.backend.tables(model)}
         floats = [value.dtype.name for value in kept.values() if value.dtype.kind == "f"]
         self._holds = None
-        self._adopted = (floats[0] if floats else "float32", model.training)
+        self._adopted = (floats[0] if floats else "float32", self.backend.is_training(model))
         return self._describe()
 
     def release(self) -> None:
@@ -73,6 +74,8 @@ class Session:
         Float hyper-parameters are rounded to float32 first, on both sides alike, because Paddle's kernels do so
         silently.
         """
+        if self.backend.models is None:
+            raise self.backend.lacks("registered architectures")
         with _written_by_the_user(f"{self.backend.models}/{model}.py"):
             module = importlib.import_module(f"{self.backend.models}.{model}")
         try:
@@ -84,7 +87,7 @@ class Session:
                 self.model = self.fresh("float64")
         except ValueError as error:
             raise CannotCompareError(f"{task_class} refuses this configuration: {error}") from error
-        return self._describe() | {"config": described}
+        return self._describe() | {"config": json.loads(json.dumps(described))}  # as a worker or a recording tells it
 
     def fresh(self, dtype: str = "float32") -> Any:
         """Another model like the one that was built, as it initialises itself."""
@@ -93,6 +96,7 @@ class Session:
 
     def _describe(self) -> dict[str, Any]:
         return self.describe_parameters(self.model) | {
+            "framework": self.backend.name,
             "version": self.backend.version(),
             "threads": self.backend.threads(),
             "kinds": self.describe_modules(),
@@ -260,9 +264,7 @@ class Session:
 
     def data(self) -> Any:
         """This side's way from text to batches (see `align.batching.Pipeline`)."""
-        from align.batching import pipeline  # reaches the framework's loaders, which only the data stage needs
-
-        return pipeline(self.backend.name)
+        return self.backend.pipeline()
 
     def metrics(self, task: str, config: Mapping[str, Any]) -> dict[str, Any]:
         """Fresh metrics by name, with which this side scores its predictions (see `align.metrics`)."""
@@ -318,7 +320,7 @@ class Session:
         """
         self._holds = None
         trainable = {name: tensor for name, tensor in self.owned().items() if self.backend.is_differentiable(tensor)}
-        return make_engine(self.backend.name, trainable, spec)
+        return self.backend.engine(trainable, spec)
 
     def make_schedule(self, schedule: Schedule, lr: float) -> Callable[[int], float]:
         """The learning rate of each update, by its number from 0 on."""
