@@ -148,5 +148,6 @@ def test_text(title: str, name: str, task: str) -> str:
     )  # fmt: skip
     return (
         f'"""{title}: both sides are the same function."""\n\nimport pytest\n\n\n'
-        f'@pytest.mark.parity("{name}", task="{task}", stages={stages})\ndef test_{name}():\n    pass\n'
+        f'@pytest.mark.parity("{name}", task="{task}", stages={stages})\n'
+        f"def test_{name}(parity_report):\n    assert parity_report.passed\n"
     )

@@ -1,5 +1,6 @@
 """`python -m align new`: what it makes of torch files, and what it refuses."""
 
+import re
 import textwrap
 
 import pytest
@@ -8,6 +9,7 @@ from align.__main__ import main
 from align.errors import CannotCompareError
 from align.files import write_all
 from align.porting.translate import MARK, translate
+from align.session import Session
 from tests.align.commands import refused
 from tests.align.porting.guide import forget, in_folder
 
@@ -89,6 +91,21 @@ def test_a_classifier_with_a_configuration_is_drafted_green(tmp_path, monkeypatc
         for stage in ("forward", "init", "backward"):
             forget(tmp_path)
             assert main([stage, "--model", "net", "--in-process", "--quiet"]) == 0, capsys.readouterr().out
+
+
+BROKEN = {
+    "x = (": "models_paddle/broken.py line 1: '(' was never closed: x = (",
+    "\nclass A:\n    x = torch.zeros(3)": "models_paddle/broken.py line 3: NameError: name 'torch' is not defined",
+}
+
+
+@pytest.mark.parametrize(("text", "why"), BROKEN.items())
+def test_a_draft_that_cannot_be_imported_is_refused_with_its_line(text, why, tmp_path, monkeypatch):
+    for place in ("models_torch", "models_paddle"):
+        (folder := tmp_path / "ports" / place).mkdir(parents=True)
+        (folder / "broken.py").write_text(text, encoding="utf-8")
+    with in_folder(tmp_path, monkeypatch), pytest.raises(CannotCompareError, match=re.escape(why)):
+        Session("paddle").build("broken", "Broken", {})
 
 
 NET = "import torch\nfrom torch import nn\n\n\nclass Net(nn.Module):\n    def forward(self, {}):\n        return x\n"
