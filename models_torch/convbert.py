@@ -149,6 +149,19 @@ class ConvBertSeparableConv(nn.Module):
         return self.pointwise(self.depthwise(hidden)) + self.bias.squeeze(-1)
 
 
+def fusible(softmax: nn.Module, dropout: nn.Module) -> bool:
+    """Whether one kernel may do what an attention does in these two steps: nothing drops out, and nobody looks on.
+
+    A hook on a step, another `forward`, or another module in its place brings the steps back.
+    """
+    return (
+        (type(softmax), type(dropout)) == (nn.Softmax, nn.Dropout)
+        and not (dropout.training and dropout.p)
+        and not any("forward" in vars(step) or step._forward_hooks for step in (softmax, dropout))
+        and not any(step._forward_pre_hooks or step._backward_hooks for step in (softmax, dropout))
+    )
+
+
 class ConvBertSelfAttention(nn.Module):
     """softmax(q·k / √d + mask) · v in each head, and beside it the head's span-based dynamic convolution."""
 
@@ -174,8 +187,12 @@ class ConvBertSelfAttention(nn.Module):
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
         q, k, v = (self.split(states) for states in (query, key, value))
-        scores = (q / math.sqrt(q.shape[-1])) @ k.transpose(-1, -2)  # (B, H, L, L)
-        context = self.dropout(self.softmax(scores + mask)) @ v  # (B, H, L, d)
+        q = q / math.sqrt(q.shape[-1])
+        if fusible(self.softmax, self.dropout):
+            context = F.scaled_dot_product_attention(q, k, v, mask, scale=1.0)  # (B, H, L, d)
+        else:
+            scores = q @ k.transpose(-1, -2)  # (B, H, L, L)
+            context = self.dropout(self.softmax(scores + mask)) @ v
         return context.transpose(1, 2).flatten(2)  # (B, L, A)
 
     def convolution(self, query: Tensor, hidden: Tensor) -> Tensor:

@@ -123,6 +123,19 @@ class RoFormerV2Rotary(nn.Module):
         return torch.view_as_real(turned).flatten(-2).to(states.dtype)
 
 
+def fusible(softmax: nn.Module, dropout: nn.Module) -> bool:
+    """Whether one kernel may do what an attention does in these two steps: nothing drops out, and nobody looks on.
+
+    A hook on a step, another `forward`, or another module in its place brings the steps back.
+    """
+    return (
+        (type(softmax), type(dropout)) == (nn.Softmax, nn.Dropout)
+        and not (dropout.training and dropout.p)
+        and not any("forward" in vars(step) or step._forward_hooks for step in (softmax, dropout))
+        and not any(step._forward_pre_hooks or step._backward_hooks for step in (softmax, dropout))
+    )
+
+
 class RoFormerV2SelfAttention(nn.Module):
     """softmax(q·k / √d + mask) · v in each head; q and k are turned by their positions, and v where the option is."""
 
@@ -143,8 +156,12 @@ class RoFormerV2SelfAttention(nn.Module):
         if self.rotary_value:
             v = self.rotary(v, turns)
         q = q.transpose(1, 2) / math.sqrt(q.shape[-1])  # (B, H, L, d)
-        scores = q @ k.permute(0, 2, 3, 1)  # (B, H, L, L)
-        context = self.dropout(self.softmax(scores + mask)) @ v.transpose(1, 2)  # (B, H, L, d)
+        k, v = k.transpose(1, 2), v.transpose(1, 2)
+        if fusible(self.softmax, self.dropout):
+            context = F.scaled_dot_product_attention(q, k, v, mask, scale=1.0)  # (B, H, L, d)
+        else:
+            scores = q @ k.transpose(-1, -2)  # (B, H, L, L)
+            context = self.dropout(self.softmax(scores + mask)) @ v
         return context.transpose(1, 2).flatten(2)  # (B, L, D)
 
     def split(self, states: Tensor) -> Tensor:
