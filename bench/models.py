@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from rich.table import Table
 from align import registry
 from align.case import Case, resolve
 from align.errors import CannotCompareError
+from fake_data.spec import find_spec
 
 SHAPES = ((8, 128), (2, 512))
 VARIANTS = ("small", "base")
@@ -64,13 +66,23 @@ def main() -> None:
 
 def _all() -> Iterator[str]:
     for model in registry.names():
-        known = registry.architecture(model).variants
-        yield from (f"{model}:{name}" for name in [name for name in VARIANTS if name in known] or list(known)[1:2])
+        yield from (f"{model}:{name}" for name in _variants(model))
+
+
+def _variants(model: str) -> Iterator[str]:
+    """Small and base, or where a model has neither the first after the tiny one."""
+    known = registry.architecture(model).variants
+    yield from [name for name in VARIANTS if name in known] or list(known)[1:2]
 
 
 def _resolved(text: str, shape: tuple[int, int]) -> Case:
+    """The case, with positions for the longest shape."""
     model, _, variant = text.partition(":")
-    return resolve(model, "backbone", variant or VARIANTS[0], batch_size=shape[0], length=shape[1])
+    case = resolve(model, "backbone", variant or next(_variants(model)), batch_size=shape[0], length=shape[1])
+    bound, longest = find_spec(model).length_limit, max(length for _, length in SHAPES)
+    if bound is None or case.raw_config.get(bound, 0) >= longest:
+        return case
+    return replace(case, raw_config={**case.raw_config, bound: longest})
 
 
 def _rows(cases: list[Case], frameworks: list[str], rounds: int) -> Iterator[dict[str, Any]]:

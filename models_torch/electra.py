@@ -93,17 +93,12 @@ class ElectraEmbeddings(nn.Module):
                 setattr(own, name, parameter)
 
 
-def fusible(softmax: nn.Module, dropout: nn.Module) -> bool:
-    """Whether one kernel may do what an attention does in these two steps: nothing drops out, and nobody looks on.
-
-    A hook on a step, another `forward`, or another module in its place brings the steps back.
-    """
-    return (
-        (type(softmax), type(dropout)) == (nn.Softmax, nn.Dropout)
-        and not (dropout.training and dropout.p)
-        and not any("forward" in vars(step) or step._forward_hooks for step in (softmax, dropout))
-        and not any(step._forward_pre_hooks or step._backward_hooks for step in (softmax, dropout))
-    )
+def fusible(*steps: nn.Module) -> bool:
+    """Whether one kernel may do the softmax and the dropout of an attention: nothing drops out, and nobody looks on."""
+    return [type(step) for step in steps] == [nn.Softmax, nn.Dropout] and not any(
+        (step.training and getattr(step, "p", 0)) or "forward" in vars(step)  # dropout at work, another's code
+        or step._forward_hooks or step._forward_pre_hooks or step._backward_hooks for step in steps
+    )  # fmt: skip
 
 
 class ElectraSelfAttention(nn.Module):
