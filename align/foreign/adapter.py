@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from align.backends import Backend
-from align.widening import widened
 
 WIDE = "float64"
 
@@ -56,7 +55,7 @@ class Adapter:
     def forward(self, model: Any, batch: Mapping[str, np.ndarray]) -> Any:
         """Call the model by its own words; in float64 without float32 inside."""
         known = {self.wiring.inputs.get(name, name): value for name, value in batch.items()}
-        with widened(self.plain.name) if self._wide else nullcontext():
+        with self.plain.widened() if self._wide else nullcontext():
             return self.plain.forward(_Called(model, self.wiring.constants), known)
 
 

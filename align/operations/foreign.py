@@ -17,7 +17,6 @@ from align.foreign.adapter import WIDE, Adapter, Wiring
 from align.mapping.links import Map
 from align.record import Record
 from align.session import Session
-from align.widening import widened
 
 
 def look(session: Session, target: str) -> dict[str, Any]:
@@ -31,7 +30,7 @@ def look(session: Session, target: str) -> dict[str, Any]:
     facts: dict[str, Any] = {"framework": session.backend.name, "config": None, "forward": [], "base": {}}
     facts["words"] = [] if config is not None else _words(made)
     if isinstance(made, type):
-        facts["forward"] = _words(made.forward)[1:]  # type: ignore[attr-defined]
+        facts["forward"] = _words(session.backend.function(made))[1:]
     if config is not None:
         try:
             facts["config"] = _plain(config().to_dict())
@@ -50,13 +49,13 @@ def build(session: Session, target: str, words: Mapping[str, Any], seed: int = 0
     backend.seed(seed)
     before = backend.default_dtype(WIDE)
     try:
-        with widened(backend.name):
+        with backend.widened():
             model = _made(made, words)
     except Exception as error:
         raise CannotCompareError(f"{target} cannot be built with {json.dumps(words)}: {_brief(error)}") from error
     finally:
         backend.default_dtype(before)
-    if not hasattr(model, "forward"):
+    if not hasattr(model, backend.method):
         raise CannotCompareError(f"{target} gave a {type(model).__name__}, not a module of {backend.name}")
     backend.cast(model, WIDE)
     return adopt(session, model) | {"config": _plain(getattr(model, "config", None) and _config_of(model)) or {}}
@@ -69,7 +68,7 @@ def adopt(session: Session, model: Any) -> dict[str, Any]:
     session.backend = adapter  # type: ignore[assignment]
     facts = session.adopt(model)
     adapter.own, adapter.rounded = session.weights, _round_eps(session, model)
-    return facts | {"modules": _modules(session, model), "forward": _words(model.forward)}
+    return facts | {"modules": _modules(session, model), "forward": _words(adapter.function(model))}
 
 
 def release(session: Session) -> None:

@@ -25,7 +25,7 @@ from align.record import Record, write_record
 from align.stage import StageReport
 from align.stages import Subject
 from align.trial import Trial
-from align.verdict import Verdict, limit_of
+from align.verdict import PERTURBED_RUNS, Verdict, limit_of
 from fake_data.variations import Axes, axes_of, classes_are_positions, longest, variable_by_design
 
 REPETITION, CALLS, TRAINING, WATCHED = "repetition", "call order", "training mode", "unwatched"
@@ -44,7 +44,6 @@ _DROPOUTS = {
     "silent": ("what it drops in training changes nothing that the model returns", "what it drops is not used"),
 }
 _FEW = 2  # examples on which each dropout is tried
-_PERTURBED_RUNS = (1, 2)
 _SHOWS = 1e-9  # relative: the first inner value that differs by more is where a difference is first seen
 
 
@@ -141,7 +140,7 @@ class _Side:
             return
         varied = [(variation, self._varied(variation)) for variation in todo]
         self._repeat(CALLS, first)
-        disturbed = [self._outputs(f"disturbed {seed}", perturb=seed) for seed in _PERTURBED_RUNS]
+        disturbed = [self._outputs(f"disturbed {seed}", perturb=seed) for seed in PERTURBED_RUNS]
         noise = {n: max(difference(value, run[n]).max_abs for run in disturbed) for n, value in first.items()}
         for variation, outputs in varied:
             if outputs is not None:

@@ -17,7 +17,6 @@ from align.gates.thresholds import Thresholds, tighten
 from align.report import Report
 from align.reports import charts, html, junit, markdown, words
 from align.stage import FreeRun
-from align.stages.forward import undefined
 from tests.align.reports import samples
 
 SCHEMA = align.reports.json.schema()
@@ -164,7 +163,7 @@ def test_the_page_tells_the_fault_without_scripts():
 def test_what_ran_from_end_to_end_does_not_point_at_one_module():
     """A NaN at the end or a threshold exceeded, and no piece that differs; where one does, that is told of."""
     outputs = ({f"{ROOT}:out": np.full(2, value)} for value in (1.0, np.nan))
-    undefined_end = replace(samples.forward(), blame=undefined(FreeRun.of(*outputs)))
+    undefined_end = replace(samples.forward(), blame=FreeRun.of(*outputs).undefined)
     exceeded, beside = (
         tighten(samples.forward(wrong), Thresholds(max_diff=1e-7)) for wrong in ((), (f"{samples.FAULTY}:out",))
     )
