@@ -46,6 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", _MARKER)
+    config.stash[_sides_key] = _Sides(config)
     named = config.getoption("--parity-stages")
     if named:
         try:
@@ -171,7 +172,7 @@ def _compare(item: pytest.Item) -> Report:
     stage = item.callspec.params["parity_stage"]  # type: ignore[attr-defined]
     training = {key: named.pop(key) for key in _TRAINING if key in named}
     paths = {key: item.path.parent / named.pop(key) for key in _PATHS if named.get(key) is not None}
-    sides = item.config.stash.setdefault(_sides_key, _Sides(item.config))
+    sides = item.config.stash[_sides_key]
     with _translated(sides):
         settings = read_settings(str(model), item.config.rootpath)
         if stage in settings.skipped:

@@ -15,6 +15,7 @@ from align import registry
 from align.errors import CannotCompareError
 from align.foreign import command as foreign
 from align.gates import options as gates
+from align.porting import options as porting
 from align.recording import command as diff
 from align.recording import options as apart
 from align.reports import options as reports
@@ -74,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _exit_code(foreign.run(options))
         if options.command == "diff":
             return PARITY if diff.run(options) else NO_PARITY
+        if options.command == "new":
+            return _new(options)
         return _list() if options.command == "list" else _stage(options)
     except (CannotCompareError, OSError) as error:
         errors.print(f"align: {error}", style="red", highlight=False, markup=False)
@@ -104,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
     foreign.add_options(commands.add_parser("compare", help=foreign.SUMMARY))
     commands.add_parser("list", help="the registered models with their tasks and variants")
     diff.add_options(commands.add_parser("diff", help=diff.SUMMARY))
+    porting.add_options(commands.add_parser("new", help=porting.SUMMARY))
     selftest.add_options(commands.add_parser("selftest", help=selftest.SUMMARY))
     return parser
 
@@ -181,8 +185,8 @@ def _stage(options: argparse.Namespace) -> int:
     sources = [name for name in ("batch", "text") if getattr(options, name)]
     if len(sources) == 2:
         raise CannotCompareError("--batch and --text both name a batch: leave one out")
-    _check_writable(options)
     apart.check(options)
+    _check_writable(options)
     case = resolve(
         options.model,
         options.task,
@@ -202,7 +206,7 @@ def _stage(options: argparse.Namespace) -> int:
     from align.progress import Steps
     from align.reports.text import headline, show, terminal
 
-    gate = gates.make_gates(options)
+    gate = gates.make_gates(options, options.model)
     gate.check(case.as_json())
     interpreters = Interpreters(options.in_process, options.torch_python, options.paddle_python)
     choices, steps = Options(options.steps, options.dropout, options.optimizer), Steps(visible=not options.quiet)
@@ -242,6 +246,15 @@ def _check_writable(options: argparse.Namespace) -> None:
             raise CannotCompareError(
                 f"{option} {folder}: {error.strerror}, name a folder that can be written"
             ) from error
+
+
+def _new(options: argparse.Namespace) -> int:
+    from align.porting.command import run
+    from align.reports.text import terminal
+
+    for line in run(options):
+        terminal().print(line, highlight=False, markup=False, soft_wrap=True)
+    return PARITY
 
 
 def _list() -> int:

@@ -75,7 +75,7 @@ def _norm(
 ) -> Iterator[tuple[str, bool]]:
     variance = float(x.var(-1).min())
     for eps in (1e-5, 1e-6, 1e-12):
-        if not math.isclose(eps, facts["eps"], rel_tol=1e-3):
+        if "eps" in facts and not math.isclose(eps, facts["eps"], rel_tol=1e-3):
             change = abs(eps - facts["eps"]) / (2 * (variance + facts["eps"]))
             yield f"LayerNorm eps {eps:g}", change > VISIBLE
     yield "LayerNorm gamma not applied", _spread(weights.get(f"{module}.weight"), 1.0)

@@ -1,8 +1,8 @@
-"""Taps on every module of a live model, of either framework: what enters and leaves passes through a sink.
+"""Taps on every module of a live model, of any framework: what enters and leaves passes through a sink.
 
-Each module's `forward` is wrapped for the duration of one pass. Tensors are found inside tuples, lists and mappings;
-the inputs of a call are numbered in the order of the signature of `forward`, so positional and keyword calls name the
-same edges.
+What a call of a module runs is wrapped for the duration of one pass. Tensors are found inside tuples, lists and
+mappings; the inputs of a call are numbered in the order of the signature of `forward`, so positional and keyword calls
+name the same edges.
 """
 
 import copy
@@ -10,14 +10,15 @@ import dataclasses
 import inspect
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
 
 from align.backends import Backend
 from align.edges import ROOT, edge_name, module_of
+from align.errors import CannotCompareError
 from align.gradients import GradientSink, Tape
 from align.sinks import Passage, Sink
 
@@ -26,8 +27,9 @@ class ModelError(Exception):
     """The model's own code raised; `module` is the innermost module that was running."""
 
     def __init__(self, module: str, cause: Exception) -> None:
-        text = str(cause).strip()
-        super().__init__(f"{type(cause).__name__}: {text.splitlines()[-1].strip() if text else 'no message'}")
+        lines = [line.strip() for line in str(cause).splitlines()]
+        told = [line for line in lines if line and not line.startswith(("[Hint", "[operator <"))]  # Paddle's own asides
+        super().__init__(f"{type(cause).__name__}: {told[-1] if told else 'no message'}")
         self.module = module
 
 
@@ -42,6 +44,15 @@ class Capture:
         self._running: list[str] = []
         self._calls: Counter[str] = Counter()
         self.failed_in: str | None = None
+
+    def around(self, module: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        """What makes of a module's own function one that is tapped."""
+
+        def tapped(function: Callable[..., Any]) -> Callable[..., Any]:
+            own = _Forward(function)
+            return lambda *args, **kwargs: self.call(module, own, args, kwargs)
+
+        return tapped
 
     def call(self, module: str, forward: "_Forward", args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Run one module with its inputs and outputs tapped."""
@@ -215,28 +226,17 @@ def run(
     with ExitStack() as stack:
         for name, module in backend.modules(model):
             if name not in native:
-                stack.enter_context(_wrapped(name, module, capture))
+                stack.enter_context(backend.intercepted(module, capture.around(name)))
         try:
             backend.forward(model, batch)
+        except CannotCompareError:
+            raise
         except Exception as error:
             raise ModelError(capture.failed_in or ROOT, error) from error
         if tape:
             try:
                 tape.unwind()
+            except CannotCompareError:  # the backend cannot do it, which is no fault of the model
+                raise
             except Exception as error:
                 raise ModelError(module_of(tape.at or ROOT), error) from error
-
-
-@contextmanager
-def _wrapped(name: str, module: Any, capture: Capture) -> Iterator[None]:
-    """Replace `module.forward` on the instance, and put back exactly what was there."""
-    original = _Forward(module.forward)
-    own = module.__dict__.get("forward")
-    module.__dict__["forward"] = lambda *args, **kwargs: capture.call(name, original, args, kwargs)
-    try:
-        yield
-    finally:
-        if own is None:
-            del module.__dict__["forward"]
-        else:
-            module.__dict__["forward"] = own

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from align.backends import backend_of
 from align.case import (
     PROBES,
     Case,
@@ -109,6 +110,8 @@ def compare(
 ) -> Report:
     """Compare two live modules, on the keyword arguments `batch` of their forward.
 
+    The first is the reference. Either may be of any framework that has a backend (see `align.backends`).
+
     Without `weight_map` each computes with its own weights, and modules are matched by dotted name. With "auto", or the
     file of a map, the Paddle module computes with torch's weights, and what corresponds follows from the map (see
     `align.foreign`). Both are given back unchanged, in the dtype they came in.
@@ -123,7 +126,7 @@ def compare(
 
         return compare_modules(torch_module, paddle_module, batch, stages, weight_map).report
     with tempfile.TemporaryDirectory(prefix="plumbline-") as name:
-        torch, paddle = InProcessClient("torch"), InProcessClient("paddle")
+        torch, paddle = (InProcessClient(backend_of(module)) for module in (torch_module, paddle_module))
         descriptions = {"torch": torch.session.adopt(torch_module), "paddle": paddle.session.adopt(paddle_module)}
         try:
             file = write_record(Path(name) / "batch.rec", batch)
@@ -171,7 +174,8 @@ def sides(interpreters: Interpreters) -> Iterator[tuple[Client, Client]]:
 
 
 def environment(descriptions: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    facts: dict[str, Any] = {name: f"{name} {d['version']}" for name, d in descriptions.items()}
+    called = {side: description.get("framework", side) for side, description in descriptions.items()}
+    facts: dict[str, Any] = {side: f"{called[side]} {d['version']}" for side, d in descriptions.items()}
     facts |= {"numpy": np.__version__, "python": platform.python_version(), "machine": platform.machine()}
     return facts | {"threads": {name: d["threads"] for name, d in descriptions.items()}}
 

@@ -57,8 +57,9 @@ def between_the_pieces(trial: Trial, replay: Mapping[str, Any]) -> list[Finding]
     whole, noise = trial.replay(frozenset(modules - {ROOT}))
     failing = _failures(trial, whole, noise, lambda verdict: not verdict.passed)[:1]
     why = "each piece agrees on the reference's inputs, but not the whole: values are kept or changed between calls"
+    reference = replay["names"]["torch"]
     changes = [
-        Finding(module_of(e), f"changes its input in place ({e}), as torch does not", e, stands=True)
+        Finding(module_of(e), f"changes its input in place ({e}), as {reference} does not", e, stands=True)
         for e in _changes(replay)
     ]
     if failing and changes:
@@ -81,7 +82,11 @@ def one_sided(reference: Record, replay: Mapping[str, Any]) -> list[Finding]:
         for edge in edges:
             if call_of(edge) in expected & actual:
                 caller = replay["callers"].get(edge) or reference.entry(edge).facts["caller"]
-                found.append(Finding(caller if is_input(edge) else module_of(edge), f"only {side} has {edge}", edge))
+                found.append(
+                    Finding(
+                        caller if is_input(edge) else module_of(edge), f"only {replay['names'][side]} has {edge}", edge
+                    )
+                )
     return found
 
 
@@ -92,7 +97,7 @@ def _failures(
     found = findings([verdict for verdict in verdicts if is_failing(verdict)])
     if replay["error"]:
         module = replay["error"]["module"]
-        why = f"the paddle model raised {replay['error']['message']}"
+        why = f"the {replay['names']['paddle']} model raised {replay['error']['message']}"
         found.append(Finding(module, why, f"{module}:out", {"probe": trial.probe}, stands=True))
     return found
 

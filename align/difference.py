@@ -47,17 +47,30 @@ class Difference:
         return cls(**{**raw, **tuples})
 
 
-# Masked scores stand at −1e4 or below in every convention, and far below all scores that are not masked.
+# Masked scores stand at −1e4 or below in every convention, and eight times as far out as any other score. Beside scores
+# that themselves go beyond −9e3 / 8 only what is out of all proportion is a mask: −1e9, the least finite number, −∞.
 MASKED = -9e3
 _GAP = 8.0
+_WIDE_GAP = 1e3
 
 
 def holds_masked_scores(array: np.ndarray) -> bool:
     """Whether a float array mixes ordinary values with scores that an additive mask has put out of reach."""
-    if array.dtype.kind != "f" or not array.size or not float(array.min()) <= MASKED:
-        return False
-    ordinary = array[array > MASKED]
-    return not ordinary.size or float(np.abs(ordinary).max()) <= -MASKED / _GAP
+    return masked_below(array) is not None
+
+
+def masked_below(array: np.ndarray) -> float | None:
+    """The number at and below which the scores of a float array are masked ones; None where it holds none."""
+    if array.dtype.kind != "f" or not array.size:
+        return None
+    lowest, limit, gap = float(array.min()), MASKED, _GAP
+    while -math.inf < limit and lowest <= limit:
+        largest = float(np.abs(array[array > limit]).max(initial=0.0))
+        if largest * gap <= -limit:
+            return limit
+        gap = _WIDE_GAP
+        limit = -largest * gap
+    return None
 
 
 def difference(expected: np.ndarray, actual: np.ndarray, masked: bool = False) -> Difference:
@@ -77,10 +90,11 @@ def difference(expected: np.ndarray, actual: np.ndarray, masked: bool = False) -
     if expected.size == 0:
         return Difference("ok", shape, dtype, 0.0, 0.0, 0.0)
     error, scale = absolute_error(expected, actual)
-    if masked:
-        out = expected.reshape(-1) <= MASKED
-        error = np.where(out & (actual.reshape(-1) <= MASKED / _GAP), 0.0, error)
+    limit = masked_below(expected) if masked else None
+    if limit is not None:
+        out = expected.reshape(-1) <= limit
         scale = float(np.abs(expected.reshape(-1)[~out]).max(initial=0.0))
+        error = np.where(out & (actual.reshape(-1) <= min(MASKED / _GAP, -scale)), 0.0, error)
     worst = int(np.argmax(error))
     index = tuple(int(i) for i in np.unravel_index(worst, shape))
     if not np.isfinite(error[worst]):

@@ -94,8 +94,9 @@ def first_stop(failing: Sequence[Verdict], replay: Mapping[str, Any]) -> list[Fi
         wrong = [v for v in failing if v.name in replay["leaks" if side == "torch" else "absent"]]
         if wrong:
             maker = replay["callers"][edge] if is_input(edge) else module_of(edge)
-            why = f"no gradient passes {edge} in {side}: the path is detached there"
-            evidence = {"ratio": wrong[0].ratio, "explanation": {"text": f"the path is detached in {side}"}}
+            called = replay["names"][side]
+            why = f"no gradient passes {edge} in {called}: the path is detached there"
+            evidence = {"ratio": wrong[0].ratio, "explanation": {"text": f"the path is detached in {called}"}}
             return [Finding(maker, why, edge, evidence, stands=True)]
     return []
 
@@ -106,7 +107,7 @@ def finding_of(verdict: Verdict, replay: Mapping[str, Any]) -> Finding:
     if verdict.name in replay["absent"]:
         text = "no gradient arrives: the path is detached, or the parameter is not used"
     elif verdict.name in replay["leaks"]:
-        text = f"a gradient of {d.max_abs:.2e} arrives where torch stops it"
+        text = f"a gradient of {d.max_abs:.2e} arrives where {replay['names']['torch']} stops it"
     elif d.status != "ok":
         text = d.detail
     else:
@@ -114,7 +115,7 @@ def finding_of(verdict: Verdict, replay: Mapping[str, Any]) -> Finding:
     what = {
         EDGE: f"the gradient that it sends back to {verdict.name}",
         PARAMETER: f"the gradient of its parameter {verdict.name}",
-        RULE: "a law of softmax cross-entropy is broken in torch itself",
+        RULE: f"a law of softmax cross-entropy is broken in {replay['names']['torch']} itself",
     }[verdict.kind]
     evidence = {"probe": verdict.probe, "ratio": verdict.ratio, "max_abs": d.max_abs, "limit": verdict.limit}
     return Finding(verdict.piece, f"{what}: {text}", verdict.name, evidence, verdict.relative)

@@ -6,7 +6,6 @@ opened.
 """
 
 import json
-import math
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -84,8 +83,8 @@ class Record(Mapping[str, np.ndarray]):
         self._data = data
         try:
             index = json.loads(bytes(data[start : -_TAIL.size]))
-            self._entries = {name: _entry(e, start) for name, e in index.items()}
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            self._entries = {name: _entry(e, data[:start]) for name, e in index.items()}
+        except (ValueError, TypeError, KeyError, AttributeError, SyntaxError, RecursionError) as error:
             raise CannotCompareError(
                 f"{self.path} is not a whole record ({type(error).__name__} in its index): record it again"
             ) from error
@@ -108,11 +107,11 @@ class Record(Mapping[str, np.ndarray]):
         return self._entries[name]
 
 
-def _entry(raw: Mapping[str, Any], end: int) -> Entry:
-    """One line of an index, checked: only numbers, truth values and texts, which lie before byte `end`."""
+def _entry(raw: Mapping[str, Any], data: np.ndarray) -> Entry:
+    """One line of an index, checked: only numbers, truth values and texts, which lie inside `data`."""
     dtype, shape, offset = np.dtype(raw["dtype"]), tuple(raw["shape"]), raw["offset"]
-    nbytes = math.prod(shape) * dtype.itemsize
-    if dtype.kind not in "biufU" or min((*shape, offset)) < 0 or offset + nbytes > end:
+    np.ndarray(shape, dtype, data, offset)  # which raises unless these are whole numbers and the array is all there
+    if dtype.kind not in "biufU" or not isinstance(raw["dtype"], str):
         raise ValueError(raw)
     return Entry(offset, raw["dtype"], shape, raw["facts"])
 

@@ -1,11 +1,15 @@
 """Which architectures there are: the file stems of `models_torch`, with the tasks and variants their files declare.
 
+That package reaches into the folder `ports` of the current directory, or the one that PLUMBLINE_PORTS names, as do the
+other three that an architecture has a file in: so architectures may live outside of this repository.
+
 The tables are read from the source with `ast`, so that listing them imports no framework and works where one is
 missing.
 """
 
 import ast
 import difflib
+import importlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -13,8 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from align.errors import CannotCompareError
-
-_ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Architecture:
 @cache
 def names() -> tuple[str, ...]:
     """The registered architectures, sorted."""
-    return tuple(sorted(path.stem for path in (_ROOT / "models_torch").glob("[!_]*.py")))
+    return tuple(sorted({path.stem for folder in _folders("torch") for path in folder.glob("[!_]*.py")}))
 
 
 @cache
@@ -48,9 +50,20 @@ def architecture(name: str) -> Architecture:
         CannotCompareError: no such architecture; the message names the nearest.
     """
     known(name, names(), "model")
-    tree = ast.parse((_ROOT / "models_torch" / f"{name}.py").read_text(encoding="utf-8"))
+    tree = ast.parse(source(name, "torch"))
     summary = (ast.get_docstring(tree) or "").partition("\n")[0].partition(", in PyTorch")[0]
     return Architecture(name, summary, _literal(tree, "TASKS"), _literal(tree, "VARIANTS"))
+
+
+def source(name: str, side: str) -> str:
+    """The text of one of the two model files of a registered architecture."""
+    found = (folder / f"{name}.py" for folder in _folders(side))
+    return next(path for path in found if path.is_file()).read_text(encoding="utf-8")
+
+
+def _folders(side: str) -> list[Path]:
+    """Where the model files of "torch" or "paddle" are: ours, and the user's own."""
+    return [Path(folder) for folder in importlib.import_module(f"models_{side}").__path__]
 
 
 def known(name: str, choices: Iterable[str], what: str) -> str:

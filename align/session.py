@@ -6,10 +6,13 @@ files; what a session returns is small enough for a pipe.
 
 import dataclasses
 import importlib
+import json
 import time
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +22,7 @@ from align.backends import get_backend
 from align.capture import ModelError, run
 from align.dropout import SharedMasks, shared_dropout
 from align.edges import ROOT
-from align.engines import Engine, make_engine
+from align.engines import Engine
 from align.engines.schedules import Schedule
 from align.engines.spec import OptimizerSpec
 from align.errors import CannotCompareError
@@ -33,7 +36,7 @@ Progress = Callable[[int], None]
 
 
 class Session:
-    """The operations a stage is made of. `framework` is "torch" or "paddle"."""
+    """The operations a stage is made of. `framework` is the name of a backend."""
 
     def __init__(self, framework: str, progress: Progress = lambda _: None) -> None:
         self.backend = get_backend(framework)
@@ -56,7 +59,7 @@ class Session:
         self._tables = {name: self.backend.to_numpy(table).copy() for name, table in self.backend.tables(model)}
         floats = [value.dtype.name for value in kept.values() if value.dtype.kind == "f"]
         self._holds = None
-        self._adopted = (floats[0] if floats else "float32", model.training)
+        self._adopted = (floats[0] if floats else "float32", self.backend.is_training(model))
         return self._describe()
 
     def release(self) -> None:
@@ -71,16 +74,20 @@ class Session:
         Float hyper-parameters are rounded to float32 first, on both sides alike, because Paddle's kernels do so
         silently.
         """
-        module = importlib.import_module(f"{self.backend.models}.{model}")
+        if self.backend.models is None:
+            raise self.backend.lacks("registered architectures")
+        with _written_by_the_user(f"{self.backend.models}/{model}.py"):
+            module = importlib.import_module(f"{self.backend.models}.{model}")
         try:
             resolved = _round_floats(config_class(module).from_dict(config))
             self._make = partial(getattr(module, task_class), resolved)
             described = dataclasses.asdict(resolved)
             self._config = {**described, "architectures": [task_class]}
-            self.model = self.fresh("float64")
+            with _written_by_the_user(f"{self.backend.models}/{model}.py"):
+                self.model = self.fresh("float64")
         except ValueError as error:
             raise CannotCompareError(f"{task_class} refuses this configuration: {error}") from error
-        return self._describe() | {"config": described}
+        return self._describe() | {"config": json.loads(json.dumps(described))}  # as a worker or a recording tells it
 
     def fresh(self, dtype: str = "float32") -> Any:
         """Another model like the one that was built, as it initialises itself."""
@@ -89,6 +96,7 @@ class Session:
 
     def _describe(self) -> dict[str, Any]:
         return self.describe_parameters(self.model) | {
+            "framework": self.backend.name,
             "version": self.backend.version(),
             "threads": self.backend.threads(),
             "kinds": self.describe_modules(),
@@ -256,9 +264,7 @@ class Session:
 
     def data(self) -> Any:
         """This side's way from text to batches (see `align.batching.Pipeline`)."""
-        from align.batching import pipeline  # reaches the framework's loaders, which only the data stage needs
-
-        return pipeline(self.backend.name)
+        return self.backend.pipeline()
 
     def metrics(self, task: str, config: Mapping[str, Any]) -> dict[str, Any]:
         """Fresh metrics by name, with which this side scores its predictions (see `align.metrics`)."""
@@ -314,7 +320,7 @@ class Session:
         """
         self._holds = None
         trainable = {name: tensor for name, tensor in self.owned().items() if self.backend.is_differentiable(tensor)}
-        return make_engine(self.backend.name, trainable, spec)
+        return self.backend.engine(trainable, spec)
 
     def make_schedule(self, schedule: Schedule, lr: float) -> Callable[[int], float]:
         """The learning rate of each update, by its number from 0 on."""
@@ -358,6 +364,22 @@ class Session:
         except convert.ConvertError as error:
             raise CannotCompareError(" ".join(str(error).split())) from error
         self._holds = dtype if noise is None else None
+
+
+@contextmanager
+def _written_by_the_user(file: str) -> Iterator[None]:
+    """A model file that cannot be imported or built, as one that is being written, is refused with the line of it."""
+    try:
+        yield
+    except (ValueError, ImportError, CannotCompareError):
+        raise
+    except SyntaxError as error:
+        raise CannotCompareError(f"{file} line {error.lineno}: {error.msg}: {(error.text or '').strip()}") from error
+    except Exception as error:
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).as_posix().endswith(file)]
+        where = f"{file} line {frames[-1].lineno}" if frames else file
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        raise CannotCompareError(f"{where}: {what[:300]}{': ' + str(frames[-1].line) if frames else ''}") from error
 
 
 def _writer(path: str | None) -> AbstractContextManager[RecordWriter | None]:

@@ -15,10 +15,9 @@ from align.errors import CannotCompareError
 from align.gradients import GradientRecord
 from align.progress import Steps
 from align.record import Record
+from align.sides import names
 from align.stage import FreeRun
-from align.verdict import noise_floor
-
-_PERTURBED_RUNS = (1, 2)
+from align.verdict import PERTURBED_RUNS, noise_floor
 
 
 @dataclass
@@ -40,6 +39,11 @@ class Pair:
         """The modules that both sides have."""
         paddle = self.descriptions["paddle"]["kinds"]
         return [name for name in self.descriptions["torch"]["kinds"] if name in paddle]
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What to call the sides."""
+        return names(self.descriptions)
 
     def load(self, weights: Path, model: str | None) -> list[str]:
         """Have both sides take the record `weights`; what does not fit is returned, one line each."""
@@ -67,6 +71,7 @@ class Trial:
         )
         self._back = pair.folder / f"{number}-{dtype}-gradients.rec" if backward else None
         self.probe = probe
+        self._torch, self._paddle = pair.names.values()
         self.reference: Record
         self.gradients: GradientRecord
 
@@ -83,17 +88,17 @@ class Trial:
 
     def record(self) -> None:
         steps, pair = self.pair.steps, self.pair
-        with steps.step(f"{self.probe}: torch, {self.dtype}, recorded") as moved:
+        with steps.step(f"{self.probe}: {self._torch}, {self.dtype}, recorded") as moved:
             ask = {"batch": str(pair.batch), "dtype": self.dtype, "out": str(self._path)}
             facts = pair.torch.submit("record", **ask, **self._behind).result(moved)
         if facts["error"]:
             raise CannotCompareError(
-                f"the torch model raised in {facts['error']['module']}: {facts['error']['message']}"
+                f"the {self._torch} model raised in {facts['error']['module']}: {facts['error']['message']}"
             )
         self.reference = Record(self._path)
         if self._back:
             self.gradients = GradientRecord(self._back)
-        _check_finite(self.reference)
+        _check_finite(self.reference, self._torch)
         steps.calls = sum(":out" in edge for edge in self.reference)
 
     @property
@@ -113,14 +118,14 @@ class Trial:
 
         That of the gradients stands in the replay, as "gradient_noise".
         """
-        seeds = _PERTURBED_RUNS if noise else ()
+        seeds = PERTURBED_RUNS if noise else ()
         ask: dict[str, Any] = {"batch": str(self.pair.batch), "reference": str(self._path), "native": sorted(native)}
         ask |= self._behind
         actual = self.pair.paddle.submit("replay", dtype=self.dtype, constants=constants, masks=masks, **ask)
         floors = [self.pair.torch.submit("replay", dtype=self.dtype, perturb=seed, **ask) for seed in seeds]
-        with self.pair.steps.step(f"{self.probe}: paddle, {self.dtype}, replayed") as moved:
-            replay = actual.result(moved)
-        with self.pair.steps.step(f"{self.probe}: torch, noise floor") as moved:
+        with self.pair.steps.step(f"{self.probe}: {self._paddle}, {self.dtype}, replayed") as moved:
+            replay = actual.result(moved) | {"names": self.pair.names}
+        with self.pair.steps.step(f"{self.probe}: {self._torch}, noise floor") as moved:
             runs = [floor.result(moved) for floor in floors]
         if self._back:
             replay["gradient_noise"] = noise_floor(runs, "gradients")
@@ -132,7 +137,7 @@ class Trial:
         `of` may be "gradients" instead, in a trial that goes back.
         """
         ask: dict[str, Any] = {"batch": str(self.pair.batch), "reference": str(self._path), "native": sorted(native)}
-        with self.pair.steps.step(f"{self.probe}: torch, float64 on float32's inputs") as moved:
+        with self.pair.steps.step(f"{self.probe}: {self._torch}, float64 on float32's inputs") as moved:
             exact = self.pair.torch.submit("replay", dtype="float64", **ask, **self._behind).result(moved)
         return noise_floor([exact], of)
 
@@ -140,7 +145,7 @@ class Trial:
         """The port's own values at some edges of the replay, each computed from the reference's inputs."""
         path = self._path.with_suffix(".actual.rec")
         ask = {"batch": str(self.pair.batch), "reference": str(self._path), "keep": list(edges), "out": str(path)}
-        with self.pair.steps.step(f"{self.probe}: paddle, {self.dtype}, its own values") as moved:
+        with self.pair.steps.step(f"{self.probe}: {self._paddle}, {self.dtype}, its own values") as moved:
             self.pair.paddle.submit("replay", dtype=self.dtype, **ask, **self._behind).result(moved)
         return Record(path)
 
@@ -149,14 +154,14 @@ class Trial:
         path = self._path.with_suffix(".actual-gradients.rec")
         ask: dict[str, Any] = {"batch": str(self.pair.batch), "reference": str(self._path), **self._behind}
         ask |= {"keep_gradients": list(names), "gradients_out": str(path)}
-        with self.pair.steps.step(f"{self.probe}: paddle, {self.dtype}, its own gradients") as moved:
+        with self.pair.steps.step(f"{self.probe}: {self._paddle}, {self.dtype}, its own gradients") as moved:
             self.pair.paddle.submit("replay", dtype=self.dtype, **ask).result(moved)
         return Record(path)
 
     def free_pass(self) -> tuple[Record, GradientRecord]:
         """The port's own values and gradients, of one pass from end to end and back in a trial that goes back."""
         out, back = (self.pair.folder / f"paddle-free{part}.rec" for part in ("", "-gradients"))
-        with self.pair.steps.step(f"{self.probe}: paddle, {self.dtype}, there and back") as moved:
+        with self.pair.steps.step(f"{self.probe}: {self._paddle}, {self.dtype}, there and back") as moved:
             ask = {"batch": str(self.pair.batch), "dtype": self.dtype, "out": str(out), "gradients": str(back)}
             self.pair.paddle.submit("record", **ask, **self._training).result(moved)
         return Record(out), GradientRecord(back)
@@ -164,13 +169,13 @@ class Trial:
     def free_run(self) -> FreeRun:
         """The port from end to end on its own values, against this record."""
         path = self.pair.folder / "paddle-free.rec"
-        with self.pair.steps.step(f"{self.probe}: paddle, {self.dtype}, end to end") as moved:
+        with self.pair.steps.step(f"{self.probe}: {self._paddle}, {self.dtype}, end to end") as moved:
             ask = {"batch": str(self.pair.batch), "dtype": self.dtype, "out": str(path)}
             self.pair.paddle.submit("record", **ask).result(moved)
         return FreeRun.of(self.reference, Record(path))
 
 
-def _check_finite(reference: Record) -> None:
+def _check_finite(reference: Record, called: str) -> None:
     """Refuse a reference that returns nothing finite: NaN agrees with NaN, and that proves nothing."""
     for edge in reference:
         if module_of(edge) == ROOT and not is_input(edge) and reference[edge].dtype.kind == "f":
@@ -178,5 +183,5 @@ def _check_finite(reference: Record) -> None:
             if values.size and not np.isfinite(values).any():
                 name = edge.partition(":")[2]
                 raise CannotCompareError(
-                    f"the torch model returns no finite value in {name}: look for NaN in its weights and the batch"
+                    f"the {called} model returns no finite value in {name}: look for NaN in its weights and the batch"
                 )

@@ -9,10 +9,13 @@ are minima over the rounds; a ratio above 1 means that ours is that many times a
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from rich.table import Table
 from align import registry
 from align.case import Case, resolve
 from align.errors import CannotCompareError
+from fake_data.spec import find_spec
 
 SHAPES = ((8, 128), (2, 512))
 VARIANTS = ("small", "base")
@@ -43,60 +47,97 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="default: 5")
     parser.add_argument("--framework", choices=FRAMEWORKS, help="one framework only")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the rows for programs")
-    parser.add_argument("--side", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--side", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
-        from bench.speed import measure
-
-        asked, answer = map(Path, options.side)
-        answer.write_text(json.dumps(measure(json.loads(asked.read_text()))))
+        _serve()
         return
     try:
         cases = [_resolved(text, shape) for text in options.cases or _all() for shape in SHAPES]
     except CannotCompareError as error:
         raise SystemExit(f"bench.models: {error}") from None
     frameworks = [options.framework] if options.framework else list(FRAMEWORKS)
-    rows = list(_rows(cases, frameworks, options.rounds))
-    if options.json:
-        options.json.write_text(json.dumps(rows, indent=1))
+    rows = []
+    for row in _rows(cases, frameworks, options.rounds):
+        rows.append(row)
+        if options.json:
+            options.json.write_text(json.dumps(rows, indent=1))
     Console(width=140).print(_table(rows))
 
 
 def _all() -> Iterator[str]:
     for model in registry.names():
-        known = registry.architecture(model).variants
-        yield from (f"{model}:{name}" for name in [name for name in VARIANTS if name in known] or list(known)[1:2])
+        yield from (f"{model}:{name}" for name in _variants(model))
+
+
+def _variants(model: str) -> Iterator[str]:
+    """Small and base, or where a model has neither the first after the tiny one."""
+    known = registry.architecture(model).variants
+    yield from [name for name in VARIANTS if name in known] or list(known)[1:2]
 
 
 def _resolved(text: str, shape: tuple[int, int]) -> Case:
+    """The case, with positions for the longest shape."""
     model, _, variant = text.partition(":")
-    return resolve(model, "backbone", variant or VARIANTS[0], batch_size=shape[0], length=shape[1])
+    case = resolve(model, "backbone", variant or next(_variants(model)), batch_size=shape[0], length=shape[1])
+    bound, longest = find_spec(model).length_limit, max(length for _, length in SHAPES)
+    if bound is None or case.raw_config.get(bound, 0) >= longest:
+        return case
+    return replace(case, raw_config={**case.raw_config, bound: longest})
 
 
 def _rows(cases: list[Case], frameworks: list[str], rounds: int) -> Iterator[dict[str, Any]]:
+    """The rows, framework by framework; torch comes first, whose side writes down the products."""
     with tempfile.TemporaryDirectory(prefix="plumbline-bench-") as folder, Progress(transient=True) as progress:
         task = progress.add_task("", total=len(cases) * len(frameworks))
-        for case in cases:
-            for framework in frameworks:
-                progress.update(task, description=f"{framework} {case.model} {case.variant}")
-                yield _row(Path(folder), case, framework, rounds)
-                progress.advance(task)
+        for framework in frameworks:
+            with _side(Path(folder) / f"{framework}.log") as ask:
+                for case in cases:
+                    progress.update(task, description=f"{framework} {case.model} {case.variant}")
+                    about = {
+                        "framework": framework,
+                        "model": case.model,
+                        "variant": case.variant,
+                        "config": dict(case.raw_config),
+                        "shape": [case.batch_size, case.length],
+                    }
+                    yield about | ask({**about, "rounds": rounds, "folder": folder})
+                    progress.advance(task)
 
 
-def _row(folder: Path, case: Case, framework: str, rounds: int) -> dict[str, Any]:
-    about = {
-        "framework": framework,
-        "model": case.model,
-        "variant": case.variant,
-        "config": dict(case.raw_config),
-        "shape": [case.batch_size, case.length],
-    }
-    (folder / "in.json").write_text(json.dumps({**about, "rounds": rounds, "folder": str(folder)}))
-    command = [sys.executable, "-m", "bench.models", "--side", str(folder / "in.json"), str(folder / "out.json")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(f"{framework} {case.model} {case.variant}: {done.stderr.strip().splitlines()[-1]}")
-    return about | json.loads((folder / "out.json").read_text())
+@contextmanager
+def _side(log: Path) -> Iterator[Callable[[dict[str, Any]], dict[str, Any]]]:
+    """A process that measures what it is asked, one request at a time: its libraries take long to import."""
+    command = [sys.executable, "-m", "bench.models", "--side"]
+    with (
+        log.open("w") as said,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said, text=True) as process,
+    ):
+        assert process.stdin is not None
+        assert process.stdout is not None
+
+        def ask(request: dict[str, Any]) -> dict[str, Any]:
+            print(json.dumps(request), file=process.stdin, flush=True)
+            answer = process.stdout.readline()  # type: ignore[union-attr]
+            if not answer:
+                why = (log.read_text().strip().splitlines() or ["it ended without a word"])[-1]
+                raise SystemExit(f"{request['framework']} {request['model']} {request['variant']}: {why}")
+            return dict(json.loads(answer))
+
+        try:
+            yield ask
+        finally:
+            process.kill()
+
+
+def _serve() -> None:
+    """Answer each request on its own line; what libraries print goes to standard error."""
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    from bench.speed import measure
+
+    for line in sys.stdin:
+        print(json.dumps(measure(json.loads(line))), file=answers, flush=True)
 
 
 def limit(framework: str, model: str, shape: tuple[int, int]) -> float:
@@ -139,7 +180,7 @@ def _table(rows: list[dict[str, Any]]) -> Table:
 
 
 def _judged(reference: float | None, ours: float, least: float) -> str:
-    return "no reference" if reference is None else _coloured(reference / ours, reference >= least * ours)
+    return "–" if reference is None else _coloured(reference / ours, reference >= least * ours)
 
 
 def _coloured(ratio: float, good: bool) -> str:

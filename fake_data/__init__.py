@@ -9,6 +9,9 @@ One file per architecture holds its specification (`fake_data/NAME.py`, found by
     batch = tokenize_file("text.txt", "checkpoint/", "funnel", "masked_lm", config)
 """
 
+import os
+from pathlib import Path
+
 from fake_data.batch import batch_keys, has_labels, label_names, make_batch
 from fake_data.check import check_batch
 from fake_data.errors import BatchError, WeightError
@@ -16,6 +19,9 @@ from fake_data.files import load_batch
 from fake_data.situations import label_situations
 from fake_data.text import encode_rows, tokenize_file
 from fake_data.weights import make_weights, saturate
+
+# Architectures of the user's own are found in the folder `ports`.
+__path__.append(str(Path(os.environ.get("PLUMBLINE_PORTS", "ports")).absolute() / "fake_data"))
 
 __all__ = [
     "BatchError",

@@ -4,6 +4,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Iterator
+from tokenize import TokenError
 
 import numpy as np
 
@@ -11,7 +12,8 @@ from fake_data.check import check_batch
 from fake_data.errors import BatchError
 from fake_data.spec import Config
 
-_UNREADABLE = (OSError, ValueError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_DAMAGED = (ValueError, TypeError, IndexError, OverflowError, SyntaxError, TokenError)  # what numpy says of a header
+_UNREADABLE = (*_DAMAGED, OSError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def load_batch(path: str | os.PathLike[str], model: str, task: str, config: Config) -> dict[str, np.ndarray]:

@@ -102,7 +102,7 @@ class ElectraSelfAttention(nn.Layer):
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         q, k, v = (self.split(project(hidden)) for project in (self.query, self.key, self.value))
-        scores = q @ k.transpose([0, 1, 3, 2]) / math.sqrt(q.shape[-1])  # (B, H, L, L)
+        scores = (q / math.sqrt(q.shape[-1])) @ k.transpose([0, 1, 3, 2])  # (B, H, L, L)
         context = self.dropout(self.softmax(scores + mask)) @ v  # (B, H, L, d)
         return context.transpose([0, 2, 1, 3]).flatten(2)  # (B, L, D)
 

@@ -237,8 +237,18 @@ class FunnelMaskedSoftmax(nn.Module):
 
     def forward(self, scores: Tensor, mask: Tensor) -> Tensor:
         """(B, N, Q, K), (B, K) → (B, N, Q, K)."""
-        lost = MASKED * (mask.amax(-1, keepdim=True) - mask)
-        return (scores - lost[:, None, None]).softmax(-1)
+        return (scores - self.lost(mask)).softmax(-1)
+
+    def lost(self, mask: Tensor) -> Tensor:
+        return (MASKED * (mask.amax(-1, keepdim=True) - mask))[:, None, None]  # (B, K) → (B, 1, 1, K)
+
+
+def fusible(*steps: nn.Module) -> bool:
+    """Whether one kernel may do the softmax and the dropout of an attention: nothing drops out, and nobody looks on."""
+    return [type(step) for step in steps] == [FunnelMaskedSoftmax, nn.Dropout] and not any(
+        (step.training and getattr(step, "p", 0)) or "forward" in vars(step)  # dropout at work, another's code
+        or step._forward_hooks or step._forward_pre_hooks or step._backward_hooks for step in steps
+    )  # fmt: skip
 
 
 POSITION_SCORES: dict[str, type[nn.Module]] = {
@@ -279,11 +289,19 @@ class FunnelRelMultiheadAttention(nn.Module):
         relative = self.position_score((q + self.r_r_bias) * self.scale, self.r_kernel, positions)
         relative = relative + self.segment_score((q + self.r_s_bias) * self.scale, self.seg_embed, same_segment)
         if not_cls is not None:
-            relative = relative * not_cls
-        scores = torch.einsum("bqnd,bknd->bnqk", (q + self.r_w_bias) * self.scale, k) + relative
-        attended = self.attention_dropout(self.softmax(scores, mask))
-        mixed = torch.einsum("bnqk,bknd->bqnd", attended, v).flatten(2)  # (B, Q, N·d)
-        return self.layer_norm(query + self.hidden_dropout(self.post_proj(mixed)))
+            relative *= not_cls  # in place, like what follows: memory is most of what these steps cost
+        q = (q + self.r_w_bias) * self.scale
+        if fusible(self.softmax, self.attention_dropout):
+            q, k, v = (heads.transpose(1, 2) for heads in (q, k, v))
+            relative -= self.softmax.lost(mask)
+            mixed = F.scaled_dot_product_attention(q, k, v, relative, scale=1.0)
+            mixed = mixed.transpose(1, 2)
+        else:
+            scores = torch.einsum("bqnd,bknd->bnqk", q, k)
+            scores += relative
+            attended = self.attention_dropout(self.softmax(scores, mask))
+            mixed = torch.einsum("bnqk,bknd->bqnd", attended, v)  # (B, Q, N, d)
+        return self.layer_norm(query + self.hidden_dropout(self.post_proj(mixed.flatten(2))))
 
 
 class FunnelPositionwiseFFN(nn.Module):

@@ -118,6 +118,14 @@ class RoFormerRotary(nn.Module):
         return torch.view_as_real(turned).flatten(-2).to(states.dtype)
 
 
+def fusible(*steps: nn.Module) -> bool:
+    """Whether one kernel may do the softmax and the dropout of an attention: nothing drops out, and nobody looks on."""
+    return [type(step) for step in steps] == [nn.Softmax, nn.Dropout] and not any(
+        (step.training and getattr(step, "p", 0)) or "forward" in vars(step)  # dropout at work, another's code
+        or step._forward_hooks or step._forward_pre_hooks or step._backward_hooks for step in steps
+    )  # fmt: skip
+
+
 class RoFormerSelfAttention(nn.Module):
     """softmax(q·k / √d + mask) · v in each head; q and k are turned by their positions, and v where the option is."""
 
@@ -138,8 +146,12 @@ class RoFormerSelfAttention(nn.Module):
         if self.rotary_value:
             v = self.rotary(v, turns)
         q = q.transpose(1, 2) / math.sqrt(q.shape[-1])  # (B, H, L, d)
-        scores = q @ k.permute(0, 2, 3, 1)  # (B, H, L, L)
-        context = self.dropout(self.softmax(scores + mask)) @ v.transpose(1, 2)  # (B, H, L, d)
+        k, v = k.transpose(1, 2), v.transpose(1, 2)
+        if fusible(self.softmax, self.dropout):
+            context = F.scaled_dot_product_attention(q, k, v, mask, scale=1.0)  # (B, H, L, d)
+        else:
+            scores = q @ k.transpose(-1, -2)  # (B, H, L, L)
+            context = self.dropout(self.softmax(scores + mask)) @ v
         return context.transpose(1, 2).flatten(2)  # (B, L, D)
 
     def split(self, states: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -10,12 +10,14 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # paddle's import warns about compilers it does not need here
     import paddle
 
+from align.backends.parts import InParts
 from align.edges import ROOT
 from convert.live.paddle import Paddle
 
 
-class PaddleBackend(Paddle):
+class PaddleBackend(Paddle, InParts):
     models = "models_paddle"
+    words: ClassVar = {"epsilon": "eps", "axis": "dim"}
 
     def version(self) -> str:
         return str(paddle.__version__)
@@ -34,9 +36,6 @@ class PaddleBackend(Paddle):
     def modules(self, model: paddle.nn.Layer) -> Iterator[tuple[str, paddle.nn.Layer]]:
         for name, module in model.named_sublayers(include_self=True):
             yield name or ROOT, module
-
-    def edge(self, name: str) -> str:
-        return name
 
     def tables(self, model: paddle.nn.Layer) -> Iterator[tuple[str, paddle.Tensor]]:
         kept = {id(tensor) for tensor in model.state_dict().values()}
@@ -79,7 +78,8 @@ class PaddleBackend(Paddle):
 
     def backward(self, tensor: paddle.Tensor, gradient: np.ndarray) -> None:
         start = paddle.to_tensor(np.array(gradient)).astype(tensor.dtype)
-        paddle.autograd.backward([tensor], [start], retain_graph=True)
+        end = tensor.clone() if tensor.is_leaf else tensor  # a parameter itself would round to the dtype it once had
+        paddle.autograd.backward([end], [start], retain_graph=True)
 
     def clear_gradients(self, model: paddle.nn.Layer) -> None:
         for parameter in model.parameters():

@@ -6,12 +6,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from align.backends.parts import InParts
 from align.edges import ROOT
 from align.errors import CannotCompareError
 from convert.live.torch import Torch, as_tensor
 
 
-class TorchBackend(Torch):
+class TorchBackend(Torch, InParts):
     models = "models_torch"
 
     def __init__(self) -> None:
@@ -39,9 +40,6 @@ class TorchBackend(Torch):
         for name, module in model.named_modules():
             yield name or ROOT, module
 
-    def edge(self, name: str) -> str:
-        return name
-
     def tables(self, model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
         kept = {id(tensor) for tensor in model.state_dict(keep_vars=True).values()}
         for name, module in model.named_modules():
@@ -61,9 +59,6 @@ class TorchBackend(Torch):
 
     def is_differentiable(self, tensor: torch.Tensor) -> bool:
         return tensor.requires_grad
-
-    def is_transposed(self, module: torch.nn.Module) -> bool:
-        return False
 
     def version_of(self, tensor: torch.Tensor) -> int:
         return tensor._version

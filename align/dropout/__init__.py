@@ -6,10 +6,9 @@ the functions `dropout` and `scaled_dot_product_attention` of a framework's func
 own layers call too.
 """
 
-import importlib
 from collections import Counter
-from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
@@ -63,38 +62,31 @@ class SharedMasks:
         kept = stream.uniforms(tuple(shape)) >= probability
         return kept / (1 - probability) if upscale else kept.astype(np.float64)
 
-    @contextmanager
-    def inside(self, name: str, module: Any) -> Iterator[None]:
+    def inside(self, backend: Backend, name: str, module: Any) -> AbstractContextManager[None]:
         """Know for the duration that `module` is running while its forward does."""
         alone = self._common is not None and name not in self._common
         owner = (name.rpartition(".")[0] or ROOT) if alone and "Dropout" in type(module).__name__ else name
-        own, forward = module.__dict__.get("forward"), module.forward
 
-        def tracked(*args: Any, **kwargs: Any) -> Any:
-            self._running.append(owner)
-            try:
-                return forward(*args, **kwargs)
-            finally:
-                self._running.pop()
+        def tracking(forward: Callable[..., Any]) -> Callable[..., Any]:
+            def tracked(*args: Any, **kwargs: Any) -> Any:
+                self._running.append(owner)
+                try:
+                    return forward(*args, **kwargs)
+                finally:
+                    self._running.pop()
 
-        # The signature of what was there still numbers the edges.
-        tracked.__wrapped__ = forward  # type: ignore[attr-defined]
-        module.__dict__["forward"] = tracked
-        try:
-            yield
-        finally:
-            if own is None:
-                del module.__dict__["forward"]
-            else:
-                module.__dict__["forward"] = own
+            # The signature of what was there still numbers the edges.
+            tracked.__wrapped__ = forward  # type: ignore[attr-defined]
+            return tracked
+
+        return backend.intercepted(module, tracking)
 
 
 @contextmanager
 def shared_dropout(backend: Backend, model: Any, masks: SharedMasks) -> Iterator[None]:
     """Give every dropout of `model` its masks from `masks` while the context lasts."""
-    functions = importlib.import_module(f"align.dropout.{backend.name}")
     with ExitStack() as stack:
         for name, module in backend.modules(model):
-            stack.enter_context(masks.inside(name, module))
-        stack.enter_context(functions.replaced(masks))
+            stack.enter_context(masks.inside(backend, name, module))
+        stack.enter_context(backend.dropped(masks))
         yield

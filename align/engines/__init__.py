@@ -14,7 +14,6 @@ Parameters, gradients and state go by the model's dotted names and stand in the 
 the framework's native optimizer where that computes what `engines.spec` says, and our own where it deviates.
 """
 
-import importlib
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -29,7 +28,10 @@ class Engine(Protocol):
     """The training half of one framework, on the parameters of one live model."""
 
     spec: OptimizerSpec
-    parameters: Mapping[str, Any]  # name to the framework's tensor, a tied tensor once
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Name to the framework's tensor, a tied tensor once."""
 
     def accumulate(self, loss: Any, share: float = 1.0) -> None:
         """Add the gradients of `share` times the scalar tensor `loss` to what has gathered."""
@@ -66,11 +68,6 @@ class Engine(Protocol):
 
     def clear(self) -> None:
         """Leave no gradient at any parameter: None, not zeros, which would go on feeding momentum and decay."""
-
-
-def make_engine(framework: str, parameters: Mapping[str, Any], spec: OptimizerSpec) -> Engine:
-    """The engine of one framework. `parameters` are the trainable ones in order of definition, a tied tensor once."""
-    return importlib.import_module(f"align.engines.{framework}").ENGINE(parameters, spec)
 
 
 def check_names(state: Mapping[str, Any], parameters: Mapping[str, Any]) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from align.backends import Backend
-from align.widening import widened
 
 WIDE = "float64"
 
@@ -54,7 +53,7 @@ class Adapter:
 
     def forward(self, model: Any, batch: Mapping[str, np.ndarray]) -> Any:
         """Call the model; in float64 without float32 inside."""
-        with widened(self.plain.name) if self._wide else nullcontext():
+        with self.plain.widened() if self._wide else nullcontext():
             return self.plain.forward(_Called(model, self.wiring.constants), batch)
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from align.errors import CannotCompareError
-from align.files import check_file
+from align.files import check_file, refusal
+from align.gates import options as gates
 from align.recording.arrays import read_arrays
 from align.reports import options as reports
 
@@ -44,6 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--save-map", type=Path, metavar="FILE", help="write the map as TOML, to be edited and reused")
     parser.add_argument("--stages", default="forward", metavar="S,…", help=f"of {', '.join(_STAGES)}; default: forward")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of the batch and the weights; default: 0")
+    gates.add_options(parser)
     reports.add_options(parser.add_argument_group("what is written"))
     loudness = parser.add_mutually_exclusive_group()
     loudness.add_argument("--quiet", action="store_true", help="only the verdict, in one line")
@@ -72,6 +74,7 @@ def run(options: argparse.Namespace) -> "Report":
     unknown = [stage for stage in stages if stage not in _STAGES]
     if unknown:
         raise CannotCompareError(f"--stages {options.stages}: choose of {', '.join(_STAGES)}, divided by commas")
+    gate = gates.make_gates(options, options.torch)
     targets = Targets(
         options.torch,
         options.paddle,
@@ -82,18 +85,20 @@ def run(options: argparse.Namespace) -> "Report":
     )
     places = Interpreters(options.in_process, options.torch_python, options.paddle_python)
     try:
-        done = compare_targets(targets, places, Steps(visible=not options.quiet), stages)
+        done = compare_targets(targets, places, Steps(visible=not options.quiet), gate.stages(stages), gate=gate)
     except AmbiguousMapError as error:
         _save(options.save_map, error.known)
         raise
-    report = replace(done.report, command=("python", "-m", "align", *options.typed))
+    case = {**done.report.case, **({"batch": str(options.batch)} if options.batch else {})}
+    gate.check(case)
+    report = replace(gate.finish(replace(done.report, case=case)), command=("python", "-m", "align", *options.typed))
     try:
         _save(options.save_map, done.found.weights)
         reports.write(report, options)
     finally:  # a file that cannot be written does not cost the verdict
         console = terminal()
         if options.quiet:
-            console.print(headline(report), soft_wrap=True)
+            console.print(headline(report).append(gate.mark), soft_wrap=True)
         else:
             for rule in rules(done.found.weights.links):
                 console.print(f"{rule}  [dim]{rule.reason}[/dim]", highlight=False, soft_wrap=True)
@@ -104,11 +109,9 @@ def run(options: argparse.Namespace) -> "Report":
 def _save(path: Path | None, found: "Map") -> None:
     from align.mapping.text import save_map
 
-    try:
-        if path:
+    if path:
+        with refusal("--save-map", path):
             save_map(path, found)
-    except OSError as error:
-        raise CannotCompareError(f"--save-map {path}: {error.strerror}, choose another place") from error
 
 
 def _config(path: Path | None) -> dict[str, dict[str, Any]] | None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from align.backends import backend_of
 from align.client import Client, InProcessClient
 from align.compare import Interpreters, environment, modules, sides
 from align.edges import ROOT, is_input, module_of
@@ -25,8 +26,9 @@ from align.operations import foreign
 from align.progress import Steps
 from align.record import Record, write_record
 from align.report import Report
+from align.sides import SIDES
 from align.stage import StageReport
-from align.stages import DEFAULT_OPTIONS, Options, Subject, run_stages
+from align.stages import DEFAULT_OPTIONS, Gate, Options, Subject, no_gate, run_stages
 from align.trial import Pair
 
 # Words that a forward may know, and what is said to it: results by name, nothing kept for later.
@@ -69,8 +71,11 @@ def compare_targets(
     stages: Sequence[str] = ("forward",),
     options: Options = DEFAULT_OPTIONS,
     keep_going: bool = True,
+    gate: Gate = no_gate,
 ) -> Comparison:
     """Build both targets, find what corresponds, and run the stages.
+
+    `gate` is given what each stage says, and decides how that stands.
 
     Raises:
         CannotCompareError: a target cannot be built or run, or the map stays ambiguous; the message says what to do.
@@ -83,7 +88,7 @@ def compare_targets(
     ):
         with steps.step("building both models"):
             built = _built(targets, torch, paddle, Path(name))
-        return _judge(targets, built, torch, paddle, Path(name), steps, stages, options, keep_going)
+        return _judge(targets, built, torch, paddle, Path(name), steps, stages, options, keep_going, gate)
 
 
 def compare_modules(
@@ -101,14 +106,14 @@ def compare_modules(
     Raises:
         CannotCompareError: a module does not run on the batch, or the map stays ambiguous.
     """
-    torch, paddle = InProcessClient("torch"), InProcessClient("paddle")
+    torch, paddle = (InProcessClient(backend_of(module)) for module in (torch_module, paddle_module))
     adopted = []
     with tempfile.TemporaryDirectory(prefix="plumbline-") as name:
         try:
             descriptions = {}
-            for side, module in ((torch, torch_module), (paddle, paddle_module)):
+            for role, side, module in zip(SIDES, (torch, paddle), (torch_module, paddle_module), strict=True):
                 adopted.append(side.session)
-                descriptions[side.framework] = foreign.adopt(side.session, module)
+                descriptions[role] = foreign.adopt(side.session, module)
             bench = prepare(torch, paddle, descriptions, dict(batch), Path(name))
             known = None if weight_map == "auto" else read_map(Path(weight_map), *bench.sides)
             found = bench.find(known)
@@ -253,13 +258,14 @@ def _judge(
     stages: Sequence[str],
     options: Options,
     keep_going: bool,
+    gate: Gate,
 ) -> Comparison:
     with steps.step("matching weights, modules and outputs"):
         known = read_map(targets.weight_map, *built.bench.sides) if targets.weight_map else None
         found = built.bench.find(known)
         bench, found = _with_labels(targets, built, found, folder)
     with steps.step("making the probes"):
-        subject = _subject(bench, found, torch, paddle, folder, steps, options)
+        subject = replace(_subject(bench, found, torch, paddle, folder, steps, options), gate=gate)
         subject = _with_probes(subject, bench, targets)
     reports, omitted = run_stages(stages, subject, keep_going)
     notes = [*summary(found.weights), *module_notes(found, *bench.sides), *built.words.notes]
@@ -369,6 +375,7 @@ def _translated(description: Mapping[str, Any], weights: Map) -> dict[str, Any]:
     """The Paddle side's facts by torch's names, where tensors correspond one to one; facts of others are left out."""
     names = {link.paddle[0]: link.torch[0] for link in weights.links if len(link.torch) == len(link.paddle) == 1}
     return {
+        "framework": description["framework"],
         "version": description["version"],
         "threads": description["threads"],
         "shapes": {names[n]: s for n, s in description["shapes"].items() if n in names},

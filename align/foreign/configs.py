@@ -14,7 +14,7 @@ from align.foreign.options import Kind, kind_of
 from align.mapping.names import alike
 
 # Heads divide the width; a head times the heads is another number than the width; no size is twice another's.
-_TINY: Mapping[Kind, Any] = {
+TINY: Mapping[Kind, Any] = {
     Kind.VOCABULARY: 97,
     Kind.HIDDEN: 48,
     Kind.INNER: 68,
@@ -100,7 +100,7 @@ def _sized(
     depth: int,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     made: dict[str, Any] = {}
-    sizes = {k: v + depth * _NESTED_STEP.get(k, 0) if isinstance(v, int) else v for k, v in _TINY.items()}
+    sizes = {k: v + depth * _NESTED_STEP.get(k, 0) if isinstance(v, int) else v for k, v in TINY.items()}
     sizes |= _TIED_SIZES if tied else {}
     for number, (option, value) in enumerate(ours.items()):
         if isinstance(value, Mapping) and any(kind_of(inner) for inner in value):

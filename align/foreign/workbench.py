@@ -22,6 +22,7 @@ from align.mapping.modules import canonical_names, match_modules
 from align.mapping.side import Side
 from align.mapping.weights import propose
 from align.record import Record
+from align.sides import names
 
 _EQUAL = 1e-9  # relative to the largest value: two passes in float64 that do the same
 
@@ -118,7 +119,9 @@ class Workbench:
         facts = side.submit("record", batch=str(self.batch), dtype="float64", out=str(out)).result()
         if facts["error"]:
             error = facts["error"]
-            raise CannotCompareError(f"the {name} model raised in {error['module']}: {error['message']}")
+            raise CannotCompareError(
+                f"the {names(self.descriptions)[name]} model raised in {error['module']}: {error['message']}"
+            )
         return Record(out)
 
 

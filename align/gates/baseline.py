@@ -13,14 +13,14 @@ from typing import Any
 
 from align.blame import Finding
 from align.errors import CannotCompareError
+from align.report import SCHEMA
 from align.stage import StageReport
 from align.verdict import K
 
 FACTOR = 4.0
-SCHEMA = 1
 _FLOOR = 1 / K
 _NAMED = 8  # comparisons listed in one line
-_LIKE = ("model", "task", "variant", "seed", "checkpoint", "paddle_checkpoint", "batch", "text")
+_LIKE = ("model", "paddle", "config", "task", "variant", "seed", "checkpoint", "paddle_checkpoint", "batch", "text")
 Key = tuple[str, str, str, int]  # name, probe, kind, and which of several alike
 
 
@@ -56,7 +56,7 @@ class Baseline:
 
     def check(self, case: Mapping[str, Any]) -> None:
         """Refuse a baseline of another case. CannotCompareError says what differs."""
-        theirs, ours = ({key: facts.get(key) for key in _LIKE} for facts in (self.case, case))
+        theirs, ours = ({key: facts.get(key) for key in _LIKE} for facts in (self.case, json.loads(json.dumps(case))))
         other = [f"{key} is {theirs[key]} there and {ours[key]} here" for key in _LIKE if theirs[key] != ours[key]]
         if other:
             raise CannotCompareError(f"{self.path}: a baseline of something else: {'; '.join(other)}")

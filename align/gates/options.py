@@ -35,10 +35,19 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def make_gates(options: argparse.Namespace) -> Gates:
-    """The gates that the command line and the project's settings name. CannotCompareError if these cannot be read."""
+def named(options: argparse.Namespace) -> list[str]:
+    """The options that ask for a gate."""
+    gates = {"--max-diff": options.max_diff, "--mean-diff": options.mean_diff, "--baseline": options.baseline}
+    return [option for option, value in gates.items() if value is not None]
+
+
+def make_gates(options: argparse.Namespace, model: str) -> Gates:
+    """The gates that the command line and the project's settings name. CannotCompareError if these cannot be read.
+
+    `model` is a registered model, or the torch side of any two.
+    """
     baseline = Baseline.read(options.baseline, options.baseline_factor) if options.baseline else None
-    return Gates(read_settings(options.model), Thresholds(options.max_diff, options.mean_diff), baseline)
+    return Gates(read_settings(model), Thresholds(options.max_diff, options.mean_diff), baseline)
 
 
 def limit(text: str) -> float:

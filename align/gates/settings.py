@@ -71,7 +71,9 @@ class Settings:
 
 
 def read_settings(model: str, start: Path | None = None) -> Settings:
-    """The settings of a registered model: from the nearest file at or above `start`, the current folder.
+    """The settings of a model: from the nearest file at or above `start`, the current folder.
+
+    Of any two modules the torch side's `package.module:Class` is the name.
 
     Raises:
         CannotCompareError: a file that cannot be read, or says anything that is not known, or gives no reason.
@@ -85,7 +87,7 @@ def read_settings(model: str, start: Path | None = None) -> Settings:
     models = file.table("models")
     file.close()
     for name in models.names:
-        if name not in registry.names():
+        if name not in registry.names() and ":" not in name:
             raise CannotCompareError(f"{path}: models.{name}: no such model{nearest(name, registry.names())}")
     settings = {name: _model(models, name) for name in models.names}
     return settings.get(model, Settings())

@@ -14,7 +14,6 @@ from align.record import Record, RecordWriter
 from align.session import Session
 from align.sinks import Passage
 
-_SYNONYMS = {"epsilon": "eps", "axis": "dim"}  # Paddle's word: torch's
 _WORDS = {"none": False, "tanh": True}  # torch's words for `approximate`: Paddle's
 
 
@@ -29,7 +28,8 @@ def own(session: Session, dtype: str, out: str) -> None:
 
 def attributes(session: Session) -> dict[str, dict[str, Any]]:
     """The plain attributes of every module: numbers, words and lists of them, in torch's words on both sides."""
-    return {name: _attributes(module) for name, module in session.backend.modules(session.model)}
+    words = session.backend.words
+    return {name: _attributes(module, words) for name, module in session.backend.modules(session.model)}
 
 
 def replay(
@@ -80,14 +80,14 @@ class _Substituting:
         return self._substitutes.get(passage.edge)
 
 
-def _attributes(module: Any) -> dict[str, Any]:
-    known = {_common(name): _plain(value) for name, value in vars(module).items()}
+def _attributes(module: Any, words: Mapping[str, str]) -> dict[str, Any]:
+    known = {_common(name, words): _plain(value) for name, value in vars(module).items()}
     return {name: value for name, value in known.items() if value is not None and name != "training"}
 
 
-def _common(name: str) -> str:
+def _common(name: str, words: Mapping[str, str]) -> str:
     name = name.lstrip("_")
-    return _SYNONYMS.get(name, name)
+    return words.get(name, name)
 
 
 def _plain(value: Any) -> Any:
@@ -101,17 +101,17 @@ def _plain(value: Any) -> Any:
 
 @contextmanager
 def _set(session: Session, changes: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
-    modules = dict(session.backend.modules(session.model))
+    modules, words = dict(session.backend.modules(session.model)), session.backend.words
     before = [
         (module, name, value)
         for module, values in ((modules[path], values) for path, values in changes.items())
         for name, value in vars(module).items()
-        if _common(name) in values
+        if _common(name, words) in values
     ]
     for path, values in changes.items():
         for module, name, old in before:
             if module is modules[path]:
-                setattr(module, name, _spelled_like(old, values[_common(name)]))
+                setattr(module, name, _spelled_like(old, values[_common(name, words)]))
     try:
         yield
     finally:

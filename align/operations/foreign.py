@@ -17,7 +17,6 @@ from align.foreign.adapter import WIDE, Adapter, Wiring
 from align.mapping.links import Map
 from align.record import Record
 from align.session import Session
-from align.widening import widened
 
 
 def look(session: Session, target: str) -> dict[str, Any]:
@@ -47,7 +46,7 @@ def build(session: Session, target: str, words: Mapping[str, Any], seed: int = 0
     backend.seed(seed)
     before = backend.default_dtype(WIDE)
     try:
-        with widened(backend.name):
+        with backend.widened():
             model = _made(made, words)
     except Exception as error:
         raise CannotCompareError(f"{target} cannot be built with {json.dumps(words)}: {_brief(error)}") from error
@@ -66,7 +65,7 @@ def adopt(session: Session, model: Any) -> dict[str, Any]:
     session.backend = adapter  # type: ignore[assignment]
     facts = session.adopt(model)
     adapter.own, adapter.rounded = session.weights, _round_eps(session, model)
-    return facts | {"modules": _modules(session, model), "forward": _words(model.forward)}
+    return facts | {"modules": _modules(session, model), "forward": _words(adapter.function(model))}
 
 
 def release(session: Session) -> None:

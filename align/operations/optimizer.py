@@ -4,7 +4,6 @@ Records hold, in the torch layout, "parameter/NAME", and for update k "k/gradien
 "k/STATE/NAME". A parameter without a gradient in update k has no "k/gradient/NAME".
 """
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -60,7 +59,7 @@ def rates(session: Session, schedules: Mapping[str, Mapping[str, Any]], lr: floa
     """The learning rate of every update of each schedule and of one more: `used` as an optimizer has it, by the
     session's own schedule, and `native` by the framework's scheduler classes.
     """
-    native = importlib.import_module(f"align.engines.schedulers.{session.backend.name}").native_rates
+    native = session.backend.native_rates
     with session.in_dtype("float64"):
         engine = session.make_engine(OptimizerSpec("sgd", lr))
         return {

@@ -14,7 +14,7 @@ from convert.formats import npy
 
 _TAIL = 8  # bytes at the end of a record that say that it is one
 _DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, MemoryError)
-_UNREADABLE = (*_DAMAGED, AttributeError, ValueError, RuntimeError, KeyError)
+_UNREADABLE = (*_DAMAGED, *npy.DAMAGED, AttributeError, RuntimeError, KeyError)
 
 
 def read_arrays(path: Path) -> Mapping[str, np.ndarray]:
@@ -42,7 +42,7 @@ def _read(path: Path, head: bytes, tail: bytes) -> Mapping[str, np.ndarray]:
     if head.startswith(npy.MAGIC):
         return npy.read(path)
     if tail == b"plumbrec":
-        return Record(path)
+        return {name: npy.numbers(path, name, array) for name, array in Record(path).items()}
     if head.startswith(b"PK"):
         return dict(_archive(path))
     raise CannotCompareError(f"{path} is no .npy or .npz file and no record of ours: save a dictionary of arrays anew")

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from align.errors import CannotCompareError
-from align.files import write_text
+from align.files import check_file, refusal, write_text
 from align.gates import Gates, read_settings
 from align.gates.options import limit
 from align.recording.arrays import read_arrays
@@ -58,16 +58,16 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> bool:
     """Compare, print and write; whether the two files agree."""
-    for option, path in (("--json", options.json), ("--log", options.log)):
-        if path and not path.resolve().parent.is_dir():
-            raise CannotCompareError(f"{option} {path}: there is no folder {path.resolve().parent}, make it first")
+    check_file("--json", options.json)
+    check_file("--log", options.log)
     recorded = [is_recording(path) for path in (options.expected, options.actual)]
     if any(recorded) and not all(recorded):
         one, other = (options.expected, options.actual) if recorded[0] else (options.actual, options.expected)
         raise CannotCompareError(f"{one} is a recording and {other} is none: compare two of a kind")
     report = _of_recordings(options) if all(recorded) else _of_arrays(options)
     if options.json:
-        write_json(options.json, report)
+        with refusal("--json", options.json):
+            write_json(options.json, report)
     return report.passed
 
 
@@ -99,13 +99,13 @@ def _of_arrays(options: argparse.Namespace) -> Report:
     allowed = Tolerance.of(options.mean_atol, options.atol, options.rtol)
     verdicts = judge_arrays(expected, actual, allowed)
     stage = StageReport("diff", time.perf_counter() - started, verdicts, findings(verdicts))
-    if options.log:
-        write_text(
-            options.log, log_text(expected, actual, THRESHOLD if allowed.mean_atol is None else allowed.mean_atol)
-        )
     case = {"expected": str(options.expected), "actual": str(options.actual), "tolerance": allowed.as_json()}
     report = Report(case, {"numpy": np.__version__}, (stage,))
     _show(report, options.quiet)
+    if options.log:
+        text = log_text(expected, actual, THRESHOLD if allowed.mean_atol is None else allowed.mean_atol)
+        with refusal("--log", options.log):
+            write_text(options.log, text)
     return report
 
 

@@ -10,11 +10,13 @@ import os
 import re
 import zipfile
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from align.errors import CannotCompareError
+from align.files import refusal
 from align.record import Record
 
 SCHEMA = 1
@@ -25,26 +27,32 @@ _UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, zipfile
 
 
 class RecordingWriter:
-    """Writes a recording; it stands at `path` once `close` was given the manifest, and not before."""
+    """Writes a recording; it stands at `path` once `close` was given the manifest, and not before.
+
+    Every method raises CannotCompareError for what cannot be written there.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        self._archive = zipfile.ZipFile(self._temporary, "w", zipfile.ZIP_STORED)
+        with self._refusal():
+            self._archive = zipfile.ZipFile(self._temporary, "w", zipfile.ZIP_STORED)
         self._held: set[str] = set()
 
     def add(self, file: Path) -> str:
         """Keep the bytes of a file; the name under which they are found again."""
         name = digest(file)
         if name not in self._held:
-            self._archive.write(file, name)
+            with self._refusal():
+                self._archive.write(file, name)
             self._held.add(name)
         return name
 
     def close(self, manifest: Mapping[str, Any]) -> None:
-        self._archive.writestr(_MANIFEST, json.dumps({"schema": SCHEMA, **manifest}))
-        self._archive.close()
-        self._temporary.replace(self.path)
+        with self._refusal():
+            self._archive.writestr(_MANIFEST, json.dumps({"schema": SCHEMA, **manifest}))
+            self._archive.close()
+            self._temporary.replace(self.path)
 
     def __enter__(self) -> Self:
         return self
@@ -52,8 +60,12 @@ class RecordingWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._archive.close()
+        with suppress(OSError):  # where a file has no room, its end has none either
+            self._archive.close()
         self._temporary.unlink(missing_ok=True)
+
+    def _refusal(self) -> AbstractContextManager[None]:
+        return refusal("--record", self.path)
 
 
 class Recording:

@@ -22,9 +22,8 @@ from align.record import Record
 from align.recording.file import Recording, RecordingWriter
 from align.stage import FreeRun, StageReport
 from align.stages.forward import misfit
-from align.verdict import Verdict, edge_verdict, limit_of
+from align.verdict import PERTURBED_RUNS, Verdict, edge_verdict, limit_of
 
-_RUNS = (1, 2)
 NOTE = (
     "recorded apart, so each side ran on its own values: rounding adds up, small faults deep in the network may hide "
     "in it, only the first difference is blamed, and nothing is explained. Recording the second side --against the "
@@ -48,7 +47,7 @@ def record(client: Client, batch: Path, weights: Mapping[str, Path], model: str,
                 )
             kept[dtype] = writer.add(out)
         ask = {"batch": str(batch), "dtype": "float64", "reference": str(batch.with_name(f"free-{probe}-float64.rec"))}
-        for seed in _RUNS:
+        for seed in PERTURBED_RUNS:
             for edge, change in client.submit("free.noise", **ask, perturb=seed).result().items():
                 kept["noise"][edge] = max(kept["noise"].get(edge, 0.0), change)
         told[probe] = kept

@@ -5,6 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from align.errors import CannotCompareError
+from align.files import check_file
+from align.gates import options as gates
+from align.reports import options as reports
 
 if TYPE_CHECKING:
     from align.report import Report
@@ -25,7 +28,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def check(options: argparse.Namespace) -> None:
-    """Refuse combinations that mean nothing, and folders that are not there."""
+    """Refuse combinations that mean nothing, and files that could not be written.
+
+    Raises:
+        CannotCompareError: it says what to leave out, or to add.
+    """
     record, against = options.record, options.against
     if record and not (options.framework or against):
         raise CannotCompareError(
@@ -37,8 +44,11 @@ def check(options: argparse.Namespace) -> None:
         )
     if options.reprod_log and (record or against):
         raise CannotCompareError("--reprod-log writes what two live sides have: leave out --record and --against")
-    if record and not record.resolve().parent.is_dir():
-        raise CannotCompareError(f"--record {record}: there is no folder {record.resolve().parent}, make it first")
+    if record and not against and (unused := [*reports.named(options), *gates.named(options)]):
+        raise CannotCompareError(
+            f"{', '.join(unused)}: one side alone comes to no verdict; leave that out, or add --against FILE"
+        )
+    check_file("--record", record)
 
 
 def is_named(options: argparse.Namespace) -> bool:

@@ -18,8 +18,8 @@ from align.errors import CannotCompareError
 from align.record import Record, RecordWriter
 from align.recording.file import Recording, RecordingWriter, fingerprint
 from align.recording.levels import composed, native_levels, slim
+from align.verdict import PERTURBED_RUNS
 
-_PERTURBED_RUNS = (1, 2)
 _OUTPUTS = {"out", "gradients_out"}
 _BUILD = ("model", "task_class")  # the configuration is compared with the case
 
@@ -78,13 +78,12 @@ class RecordingClient:
     """Asks the client behind it and keeps the answers.
 
     With `ahead`, as for a reference that is recorded before the other side is known, it also asks what a comparison may
-    come to ask: the noise floors of composites, and the way forward without dropout.
+    come to ask: the noise floors of composites, the way forward without dropout, and the way back in float32.
     """
 
     def __init__(self, client: Client, writer: RecordingWriter, ahead: bool = False) -> None:
         self.framework = client.framework
         self.calls: dict[str, list[dict[str, Any]]] = {}
-        self.weights: list[str] = []
         self._client, self._writer, self._ahead = client, writer, ahead
         self._asked = _Asked()
         self._levels: list[list[str]] = []
@@ -118,15 +117,15 @@ class RecordingClient:
         if method == "build":
             self._levels = native_levels(answer["kinds"])
             kept["attributes"] = self._client.submit("audit.attributes").result()
-        if method == "load" and self._asked.weights not in self.weights:
-            self.weights.append(str(self._asked.weights))
         if floor and not arguments.get("native"):
             kept["levels"] = [
                 slim(self._client.submit(method, **{**arguments, "native": level}).result()) for level in self._levels
             ]
         training = arguments.get("training")
-        if self._ahead and method == "record" and training and not training["silent"]:
+        is_first = method == "record" and arguments["dtype"] == "float64" and training and not training["silent"]
+        if self._ahead and is_first:
             self._record_silent(arguments)
+            self._record_in_float32(arguments)
 
     def _record_silent(self, arguments: Mapping[str, Any]) -> None:
         """The way forward in training mode with nothing dropped, which a difference inside a composite asks for."""
@@ -134,8 +133,15 @@ class RecordingClient:
         ask = {name: arguments[name] for name in ("batch", "dtype")}
         ask["training"] = {**arguments["training"], "silent": [ROOT]}
         self.submit("record", **ask, out=str(out)).result()
-        for seed in _PERTURBED_RUNS:
+        for seed in PERTURBED_RUNS:
             self.submit("replay", **ask, perturb=seed, reference=str(out), native=[]).result()
+
+    def _record_in_float32(self, arguments: Mapping[str, Any]) -> None:
+        """The way there and back in float32, which gradients that the other side computes in float32 ask for."""
+        ask = {name: arguments[name] for name in ("batch", "training")}
+        out, back = (str(Path(arguments["out"]).with_suffix(f".float32{part}.rec")) for part in ("", "-gradients"))
+        self.submit("record", **ask, dtype="float32", out=out, gradients=back).result()
+        self.submit("replay", **ask, dtype="float64", reference=out, gradients=back, native=[]).result()
 
 
 class RecordedClient:

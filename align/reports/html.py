@@ -38,6 +38,7 @@ def render(report: Report) -> str:
     """The whole page."""
     script = "\n".join(map(_part, _SCRIPTS))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    reference, port = words.frameworks(report)
     curves = [(stage, curve) for stage in report.stages for curve in stage.curves]
     return (
         _environment()
@@ -45,6 +46,8 @@ def render(report: Report) -> str:
         .render(
             report=report,
             words=words,
+            reference=reference,
+            port=port,
             style=Markup(_part("style.css")),
             script=Markup(script),
             policy=f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}'",
@@ -98,7 +101,7 @@ def _lead(report: Report) -> dict[str, Any] | None:
     classes = dict.fromkeys(report.modules.get(finding.module, {}).values())
     return _finding(stage, finding) | {
         "classes": " / ".join(classes),
-        "why_there": words.why_there(stage),
+        "why_there": words.why_there(stage, words.frameworks(report)[0]),
         "gauge": charts.draw_gauge(verdict) if verdict else None,
         "ratio": _times(verdict.ratio) if verdict and verdict.difference.status == "ok" else None,
         "is_replayed": words.is_replayed(stage),

@@ -2,12 +2,9 @@
 
 import argparse
 import importlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from align.errors import CannotCompareError
-from align.files import write_text
+from align.files import check_file, refusal, write_text
 from align.report import Report
 
 _FILES = {
@@ -29,14 +26,15 @@ def check(options: argparse.Namespace) -> None:
     """Refuse before the work, not after it, what could not be written.
 
     Raises:
-        CannotCompareError: a file in a folder that does not exist.
+        CannotCompareError: a file that is a folder, or in a folder that does not exist.
     """
     for kind in _FILES:
-        file: Path | None = getattr(options, kind)
-        if file and file.is_dir():
-            raise CannotCompareError(f"--{kind} {file}: this is a folder, name a file")
-        if file and not file.resolve().parent.is_dir():
-            raise CannotCompareError(f"--{kind} {file}: there is no folder {file.resolve().parent}, make it first")
+        check_file(f"--{kind}", getattr(options, kind))
+
+
+def named(options: argparse.Namespace) -> list[str]:
+    """The options that ask for a report."""
+    return [f"--{kind}" for kind in (*_FILES, "out") if getattr(options, kind)]
 
 
 def write(report: Report, options: argparse.Namespace) -> None:
@@ -48,17 +46,8 @@ def write(report: Report, options: argparse.Namespace) -> None:
     for kind in _FILES:
         if file := getattr(options, kind):
             render = importlib.import_module(f"align.reports.{kind}").render  # what nobody asks for costs no time
-            with _refusal(f"--{kind} {file}"):
+            with refusal(f"--{kind}", file):
                 write_text(file, render(report))
     if options.out:
-        with _refusal(f"--out {options.out}"):
+        with refusal("--out", options.out):
             report.save(options.out)
-
-
-@contextmanager
-def _refusal(option: str) -> Iterator[None]:
-    """Say by what the user has named, not by the temporary file beside it, what could not be written."""
-    try:
-        yield
-    except OSError as error:
-        raise CannotCompareError(f"{option}: cannot be written: {error.strerror}, choose another place") from error

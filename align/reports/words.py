@@ -5,6 +5,7 @@ from typing import Any
 
 from align.blame import Finding
 from align.report import Report
+from align.sides import SIDES, TITLES
 from align.stage import NOT_APPLICABLE, NOT_COMPARED, NOT_RUN, Omission, StageReport
 from align.stages import STAGES
 from align.verdict import Verdict
@@ -15,12 +16,12 @@ ERRORS_ADD_UP = "Each side ran on its own values, from end to end, so errors add
 
 # What makes a finding of each stage point at the module and at nothing before it.
 WHY_THERE = {
-    "forward": "Its inputs were PyTorch's own values, so the fault lies in the code or the weights of this module, not "
-    "in anything before it.",
-    "loss": "Its inputs were PyTorch's own values, so the fault lies in the code or the weights of this module, not in "
-    "anything before it.",
-    "backward": "Its inputs and the gradients that reached it were PyTorch's own, so the fault lies in how this module "
-    "sends gradients back, not in anything around it.",
+    "forward": "Its inputs were {reference}'s own values, so the fault lies in the code or the weights of this module, "
+    "not in anything before it.",
+    "loss": "Its inputs were {reference}'s own values, so the fault lies in the code or the weights of this module, "
+    "not in anything before it.",
+    "backward": "Its inputs and the gradients that reached it were {reference}'s own, so the fault lies in how this "
+    "module sends gradients back, not in anything around it.",
     "init": "Both sides built the model anew many times; the fault lies in how this module initialises itself.",
     "metric": "Both sides scored the same outputs, so the fault lies in the metric itself.",
     "optimizer": "Both sides got the same parameters and the same gradients, so the fault lies in the optimizer or its "
@@ -40,7 +41,13 @@ def title(report: Report) -> str:
 
 
 def versions(report: Report) -> str:
-    return " against ".join(str(report.environment[side]) for side in ("torch", "paddle") if side in report.environment)
+    return " against ".join(str(report.environment[side]) for side in SIDES if side in report.environment)
+
+
+def frameworks(report: Report) -> tuple[str, str]:
+    """What the reference and the port are written in."""
+    found = [str(report.environment.get(side, side)).partition(" ")[0] for side in SIDES]
+    return TITLES.get(found[0], found[0]), TITLES.get(found[1], found[1])
 
 
 def cause(finding: Finding) -> str | None:
@@ -66,9 +73,9 @@ def is_replayed(stage: StageReport) -> bool:
     return replayed and not _is_end_to_end(stage)
 
 
-def why_there(stage: StageReport) -> str:
+def why_there(stage: StageReport, reference: str) -> str:
     """What makes the first finding of a stage point at its module, or why it need not."""
-    return ERRORS_ADD_UP if _is_end_to_end(stage) else WHY_THERE.get(stage.stage, "")
+    return ERRORS_ADD_UP if _is_end_to_end(stage) else WHY_THERE.get(stage.stage, "").format(reference=reference)
 
 
 def _is_end_to_end(stage: StageReport) -> bool:

@@ -39,14 +39,13 @@ def run(options: argparse.Namespace) -> bool:
     Raises:
         CannotCompareError: an unknown model, a bad pattern, or a file that could not be written.
     """
-    from align.files import write_text
+    from align.files import check_file, refusal, write_text
     from align.report import write_json
     from align.reports.text import terminal
     from align.selftest import runner, table
 
-    for option, file in (("--json", options.json), ("--markdown", options.markdown)):
-        if file and not file.resolve().parent.is_dir():
-            raise CannotCompareError(f"{option} {file}: there is no folder {file.resolve().parent}, make it first")
+    check_file("--json", options.json)
+    check_file("--markdown", options.markdown)
     request = runner.Request(
         models=_models(options.model),
         sides=SIDES[options.side],
@@ -59,11 +58,13 @@ def run(options: argparse.Namespace) -> bool:
         table.show_list(*runner.listed(request), terminal())
         return True
     result = runner.run(request, visible=not options.quiet)
-    if options.json:
-        write_json(options.json, result)
-    if options.markdown:
-        write_text(options.markdown, table.markdown(result))
     table.show(result, terminal(), options.quiet)
+    if options.json:
+        with refusal("--json", options.json):
+            write_json(options.json, result)
+    if options.markdown:
+        with refusal("--markdown", options.markdown):
+            write_text(options.markdown, table.markdown(result))
     return result.passed
 
 

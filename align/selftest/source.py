@@ -12,15 +12,13 @@ import types
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
+from align import registry
 from align.selftest import tensors
 from align.selftest.sabotage import PlaceError, bind, module
 from align.selftest.site import Site
 from align.session import Session
-
-_ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 class Source:
@@ -94,7 +92,7 @@ def _numbers(tree: ast.Module) -> Iterator[tuple[str, float]]:
 @cache
 def read(model: str, side: str) -> Source:
     """The model file of one framework."""
-    return Source((_ROOT / f"models_{side}" / f"{model}.py").read_text(encoding="utf-8"))
+    return Source(registry.source(model, side))
 
 
 @dataclass(frozen=True, eq=False)

@@ -159,7 +159,7 @@ def _with_cause(trial: Trial, finding: Finding, actual: np.ndarray | None, tied:
     lost = lacking(expected, np.zeros_like(expected) if actual is None else actual, parts)
     if lost:
         side, module = lost
-        text = f"in {side} it lacks the contribution of {module}, which uses the same tensor"
+        text = f"in {trial.pair.names[side]} it lacks the contribution of {module}, which uses the same tensor"
         return replace(finding, module=module, evidence={**finding.evidence, "explanation": {"text": text}})
     beside = [n for n in trial.gradients if ":" in n and module_of(n) == finding.module and n != finding.edge]
     known = {name: gradient for name in beside if (gradient := trial.gradients[name]) is not None}
@@ -179,7 +179,7 @@ def _none_for_zero(replay: Mapping[str, Any]) -> list[str]:
         if parameters:
             listed = ", ".join(parameters[:_NAMED]) + (" …" if len(parameters) > _NAMED else "")
             notes.append(
-                f"no gradient at all in {side} and zeros in the other: {listed}. An optimizer with momentum or decay "
-                "skips the one and moves the other"
+                f"no gradient at all in {replay['names'][side]} and zeros in the other: {listed}. An optimizer with "
+                "momentum or decay skips the one and moves the other"
             )
     return notes

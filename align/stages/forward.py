@@ -133,7 +133,7 @@ def _one_sided_modules(reference: Record, replay: Mapping[str, Any]) -> list[str
         modules = list(dict.fromkeys(module_of(edge) for edge in edges if module_of(edge) != ROOT))
         if modules:
             more = " …" if len(modules) > _NAMED else ""
-            notes.append(f"only the {side} model has edges at: {', '.join(modules[:_NAMED])}{more}")
+            notes.append(f"only the {replay['names'][side]} model has edges at: {', '.join(modules[:_NAMED])}{more}")
     return notes
 
 
@@ -151,7 +151,7 @@ def _float32_leg(trial: Trial, probe: Probe, native: frozenset[str]) -> bool:
     lost = diagnose(trial, replay, errors, lambda v: v.name in agreed and _is_lost(v), native=native)
     probe.found += [replace(finding, stands=True) for finding in lost]  # the limits in the report are float64's
     probe.notes += [
-        f"numeric quality: {v.name} in float32: {v.difference.max_abs:.2e} from torch, "
+        f"numeric quality: {v.name} in float32: {v.difference.max_abs:.2e} from {trial.pair.names['torch']}, "
         f"{v.ratio:.1f} times what rounding allows, though float64 agrees"
         for v in quality.values()
         if v.name in agreed and not v.passed and not _is_lost(v)

@@ -2,7 +2,9 @@
 
 Each model is compared with itself. What it returns for an example must not depend on how much padding there is, on what
 stands under the padding, on the order of the batch, on the other examples in it, or on batches before. A second run
-returns the same bits. Nothing is dropped in evaluation, and in training every dropout does its work.
+returns the same bits, and one whose modules are all listened to, as in every other stage, the same but for rounding:
+a model may have a shorter way, such as one kernel for an attention, that it only takes when nobody looks on.
+Nothing is dropped in evaluation, and in training every dropout does its work.
 """
 
 import time
@@ -15,7 +17,7 @@ import numpy as np
 from align.blame import Finding
 from align.client import Client
 from align.difference import Difference, difference
-from align.edges import is_input
+from align.edges import ROOT, is_input
 from align.errors import CannotCompareError
 from align.invariants import ALONE, ORDER, PADDING, UNDER_PADDING, Examples, Variation
 from align.progress import Steps
@@ -23,10 +25,10 @@ from align.record import Record, write_record
 from align.stage import StageReport
 from align.stages import Subject
 from align.trial import Trial
-from align.verdict import Verdict, limit_of
+from align.verdict import PERTURBED_RUNS, Verdict, limit_of
 from fake_data.variations import Axes, axes_of, classes_are_positions, longest, variable_by_design
 
-REPETITION, CALLS, TRAINING = "repetition", "call order", "training mode"
+REPETITION, CALLS, TRAINING, WATCHED = "repetition", "call order", "training mode", "unwatched"
 _DOES = {
     REPETITION: "a second run changes",
     ORDER: "the order of the batch changes",
@@ -34,6 +36,7 @@ _DOES = {
     PADDING: "padding changes",
     UNDER_PADDING: "the tokens under the padding change",
     CALLS: "the batches that ran before change",
+    WATCHED: "it takes another way where nobody looks on (a fused kernel?), which changes",
 }
 _DROPOUTS = {
     "evaluation": ("it drops values in evaluation", "dropout is active in evaluation"),
@@ -41,7 +44,6 @@ _DROPOUTS = {
     "silent": ("what it drops in training changes nothing that the model returns", "what it drops is not used"),
 }
 _FEW = 2  # examples on which each dropout is tried
-_PERTURBED_RUNS = (1, 2)
 _SHOWS = 1e-9  # relative: the first inner value that differs by more is where a difference is first seen
 
 
@@ -69,7 +71,7 @@ def run(subject: Subject) -> StageReport:
         side.judge_dropouts()
         side.judge_batches(todo)
     verdicts, found = _probabilities(pair.descriptions)
-    done = {REPETITION, CALLS, *(variation.name for variation in todo)}
+    done = {REPETITION, CALLS, WATCHED, *(variation.name for variation in todo)}
     return StageReport(
         stage="invariance",
         seconds=time.perf_counter() - started,
@@ -138,13 +140,26 @@ class _Side:
             return
         varied = [(variation, self._varied(variation)) for variation in todo]
         self._repeat(CALLS, first)
-        disturbed = [self._outputs(f"disturbed {seed}", perturb=seed) for seed in _PERTURBED_RUNS]
+        disturbed = [self._outputs(f"disturbed {seed}", perturb=seed) for seed in PERTURBED_RUNS]
+        noise = {n: max(difference(value, run[n]).max_abs for run in disturbed) for n, value in first.items()}
         for variation, outputs in varied:
-            if outputs is None:
+            if outputs is not None:
+                for name, expected in first.items():
+                    self._judge_output(variation, name, expected, outputs.get(name, np.empty(0)), noise[name])
+        self._judge_unwatched(first, noise)
+
+    def _judge_unwatched(self, first: Mapping[str, np.ndarray], noise: Mapping[str, float]) -> None:
+        """What the model returns on its own is what it returns while every module is listened to."""
+        with self._steps.step(f"{self._name}: watched"):
+            watched = self._edges(None)
+        for name, actual in first.items():
+            expected = watched.get(f"{ROOT}:out" if name == "output" else f"{ROOT}:out.{name}")
+            if expected is None:
                 continue
-            for name, expected in first.items():
-                noise = max(difference(expected, run[name]).max_abs for run in disturbed)
-                self._judge_output(variation, name, expected, outputs.get(name, np.empty(0)), noise)
+            found = difference(expected, actual)
+            limit = limit_of(noise[name], found.scale) if expected.dtype.kind == "f" else 0.0
+            if not self._judge(name, WATCHED, WATCHED, found, noise[name], limit):
+                self._blame(WATCHED, name, f"{_DOES[WATCHED]} {name} {_by(found)}", max_abs=found.max_abs, limit=limit)
 
     def judge_dropouts(self) -> None:
         """Nothing is dropped in evaluation; in training every dropout changes what is returned, and nothing else

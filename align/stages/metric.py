@@ -28,13 +28,12 @@ from align.record import Record, write_record
 from align.stage import StageReport
 from align.stages import Subject
 from align.trial import Pair
-from align.verdict import Verdict, limit_of
+from align.verdict import PERTURBED_RUNS, Verdict, limit_of
 
 Arrays = Mapping[str, np.ndarray]
 Scores = dict[str, float]
 SIDES = ("torch", "paddle")
 
-_PERTURBED_RUNS = (1, 2)
 _LOGITS_IN_A_MARGIN = 4  # the score of a span is the sum of two, and a margin is the difference of two scores
 
 
@@ -88,7 +87,7 @@ class _Evaluation:
         own = {side: self.run(side, files, "float64") for side in SIDES}
         if self.differ_in_structure(own["torch"][0], own["paddle"][0]):
             return
-        perturbed = [self.run("torch", files, "float64", seed) for seed in _PERTURBED_RUNS]
+        perturbed = [self.run("torch", files, "float64", seed) for seed in PERTURBED_RUNS]
         flipped = self.judge_predictions(own, batches, _slack(own["torch"], perturbed))
         self.scored = scores = self.judge_metrics("default", own, batches)
         moved = [self.scores(run, batches) for run in perturbed]

@@ -108,9 +108,14 @@ def flags_of(checkpoint: Path) -> dict[str, Any]:
 
 
 def class_of(package: Any, model: str, suffix: str) -> Any:
-    """The tokeniser class of an architecture in a package, BERT's where it has none of its own."""
+    """The tokeniser class of an architecture in a package, BERT's where it has none of its own that reads a vocab.txt
+    and nothing else.
+    """
     wanted = model.replace("_", "").lower() + suffix.lower()
-    return getattr(package, next((name for name in _names(package) if name.lower() == wanted), f"Bert{suffix}"))
+    own = getattr(package, next((name for name in _names(package) if name.lower() == wanted), ""), None)
+    files = getattr(own, "vocab_files_names", None) or getattr(own, "resource_files_names", None) or {}
+    reads = {key: file for key, file in files.items() if key != "tokenizer_file"}
+    return own if reads == {"vocab_file": "vocab.txt"} else getattr(package, f"Bert{suffix}")
 
 
 @cache

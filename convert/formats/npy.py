@@ -6,6 +6,7 @@ other global name is refused. The names of dictionaries inside a dictionary are 
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -20,6 +21,9 @@ ALONE = "array"  # the name of an array that was saved without one
 SCALAR = {Global(f"numpy.{core}.multiarray", "scalar") for core in ("core", "_core")}
 ALLOWED = {*pdparams.ALLOWED, *SCALAR}
 DTYPES = pdparams.DTYPES | {"u2": "uint16", "i1": "int8"}  # in these files they are what they seem
+
+# What numpy raises on a header that is damaged: it reads these as Python literals.
+DAMAGED = (ValueError, TypeError, IndexError, OverflowError, SyntaxError, TokenError, RecursionError)
 
 _HEADERS = {(1, 0): numpy_format.read_array_header_1_0, (2, 0): numpy_format.read_array_header_2_0}
 _OBJECT = ("O8", "O")  # element codes of an array of objects
@@ -40,7 +44,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
         raise CheckpointError(f"{path}: {str(error).replace('state dict', 'file of arrays')}") from None
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, EOFError, MemoryError, SyntaxError) as error:
+    except (*DAMAGED, EOFError, MemoryError) as error:
         raise CheckpointError(f"{path}: not a whole .npy file: {error}") from None
 
 

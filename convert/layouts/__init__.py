@@ -5,14 +5,19 @@
 The torch layout itself, the hub, needs no rules of its own: it is read off the rules to our Paddle layout.
 """
 
+import os
 from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 
 from convert.errors import ConvertError, nearest
 from convert.plan import Table
 from convert.rules import Rules, active, compose, current, identity, inverse, numbered
+
+# Architectures of the user's own are found in the folder `ports`.
+__path__.append(str(Path(os.environ.get("PLUMBLINE_PORTS", "ports")).absolute() / "convert/layouts"))
 
 LAYOUTS = ("torch", "paddle", "transformers", "paddlenlp", "tf", "bert4keras")  # what --from and --to accept
 

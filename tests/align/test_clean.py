@@ -46,7 +46,7 @@ OPTIONS = [
     ("gau_alpha", {"normalization": "squared_relu"}),
     ("gau_alpha", {"normalization": "softmax"}),
     ("gau_alpha", {"rotary_order": "concatenated"}),
-    ("gau_alpha", {"use_bias": True}),
+    ("gau_alpha", {"use_bias": True, "attention_scale": False}),  # scores beyond 1125 beside masked ones
     ("convbert", {"num_groups": 1, "embedding_size": 42}),
     ("convbert", {"pool_act": "tanh", "num_attention_heads": 1, "heads_as": "original"}),
 ]

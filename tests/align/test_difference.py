@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from align.difference import Difference, difference
+from align.difference import MASKED, Difference, difference, masked_below
 from align.verdict import edge_verdict, limit_of
 
 RAMP = np.linspace(-1.0, 2.0, 6).reshape(2, 3)
@@ -105,6 +105,33 @@ def test_narrow_means_float32_values_where_the_expected_are_not():
     assert difference(exact, exact.astype(np.float32).astype(np.float64)).narrow
     assert not difference(exact.astype(np.float32).astype(np.float64), exact).narrow
     assert not difference(exact, exact).narrow
+
+
+@pytest.mark.parametrize("mask", [-1e9, np.finfo(np.float32).min, -math.inf])
+@pytest.mark.parametrize("size", [1.0, 3e3, 2e4])
+def test_masked_scores_are_told_from_scores_of_any_size(size, mask):
+    scores = RAMP * size
+    scores[:, 1] = mask
+    assert masked_below(scores) is not None
+    other, wrong = np.where(scores == mask, -1e30, scores), scores.copy()
+    wrong[1, 2] += 1e-6 * size
+    found = difference(scores, wrong, masked=True)
+    assert (found.max_abs, found.scale) == (pytest.approx(1e-6 * size), 2 * size)
+    assert difference(scores, other, masked=True).max_abs == 0.0
+    assert difference(scores, scores + 2 * size, masked=True).max_abs == pytest.approx(2 * size)
+    other[0, 1] = -size  # no further than the lowest score: a lost mask
+    assert not difference(scores, other, masked=True).max_abs <= 1e8
+
+
+@pytest.mark.parametrize(
+    "values", [[-9e3, 2e3], [-1e6, 3e3], [-1e9, 1e7, 5.0], [-math.inf, math.inf], [-1e3, 5.0], [math.nan]]
+)
+def test_large_values_are_no_masked_ones(values):
+    assert masked_below(np.array(values)) is None
+
+
+def test_a_score_beside_masked_ones_need_not_be_there():
+    assert masked_below(np.full(3, -1e4)) == masked_below(np.array([-1e4, 1125.0])) == MASKED
 
 
 def test_the_limit_is_the_larger_of_noise_and_relative():

@@ -10,7 +10,7 @@ pytest.importorskip("transformers")
 from align.ledger import Ledger
 from align.operations import data
 from align.session import Session
-from align.tokenization import Recipe, texts
+from align.tokenization import Recipe, class_of, texts
 from align.tokenization.comparison import Comparison
 from align.tokenization.jobs import arrange, make_jobs, requests
 from align.tokenization.known import KNOWN, halved, lost_offsets, with_special_as_text, with_symbols_apart
@@ -117,6 +117,15 @@ def test_an_unknown_deviation_is_red_and_says_where(english):
     assert finding.module == "input_ids"
     assert "'plain words'" in finding.why
     assert "contradicts paddle" in finding.why
+
+
+@pytest.mark.parametrize(
+    ("files", "own"), [({"vocab_file": "vocab.txt"}, True), ({"vocab_file": "spiece.model"}, False)]
+)
+def test_a_tokeniser_of_other_files_is_left_for_berts(files, own):
+    kind, bert = type("FNetTokenizer", (), {"vocab_files_names": files}), object()
+    package = type("package", (), {"FNetTokenizer": kind, "BertTokenizer": bert})
+    assert class_of(package, "fnet", "Tokenizer") is (kind if own else bert)
 
 
 def test_symbols_are_put_apart_as_paddlenlp_sees_them():

@@ -375,12 +375,19 @@ def test_a_wrong_number_is_traced_to_the_module_that_passes_it(reference, port):
     assert "block.mixer:arg0" in report.blame[0].why or "block.mixer@2:arg0" in report.blame[0].why
 
 
-def test_a_wrong_score_among_masked_ones_is_found(reference, port):
+@pytest.mark.parametrize("sharpness", [1.0, 130.0])
+def test_a_wrong_score_among_masked_ones_is_found(reference, sharpness):
     def forward(self, hidden, mask):
         off = paddle.zeros_like(mask).astype(hidden.dtype)
-        off[0, 0, 1] = 1e-9
+        off[0, 0, 1] = 1e-9 * sharpness
         return toy.PaddleMixer.forward(self, hidden, mask + off)
 
+    reference = copy.deepcopy(reference)
+    with torch.no_grad():
+        for projection in (reference.block.mixer.query, reference.block.mixer.key):
+            projection.weight *= sharpness
+    port = copy_weights(reference, toy.PaddleNet())
+    assert align.compare(reference, port, toy.batch(shortest=0)).stages[0].notes == []
     override(port.block.mixer, forward)
     report = align.compare(reference, port, toy.batch(shortest=0))
     assert [finding.module for finding in report.blame] == ["block.mixer"]

@@ -1,6 +1,7 @@
 """Batches from .npz files: good ones come back as they were, bad ones give one clear error and nothing is unpickled."""
 
 import contextlib
+import zipfile
 
 import numpy as np
 import pytest
@@ -61,6 +62,10 @@ def test_files_that_are_no_batch(tmp_path):
     np.save(tmp_path / "one.npy", np.zeros(3))
     with pytest.raises(BatchError, match=r"not an \.npz archive"):
         load(tmp_path / "one.npy")
+    with zipfile.ZipFile(tmp_path / "header.npz", "w") as archive:
+        archive.writestr("input_ids.npy", b"\x93NUMPY\x01\x00\x76\x00" + b"{'descr': (".ljust(118))
+    with pytest.raises(BatchError, match=r"header\.npz: cannot be read"):
+        load(tmp_path / "header.npz")
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])

@@ -16,8 +16,6 @@ MODELS = {name: importlib.import_module(f"models_torch.{name}") for name in regi
 CONFIGS = {name: config_class(module) for name, module in MODELS.items()}
 TASKS = [(model, task) for model, module in MODELS.items() for task in module.TASKS]
 WITH_LOGITS = [(model, task) for model, task in TASKS if task not in ("backbone", "encoder")]
-# With every layer, the decoder's too.
-FULL = [(model, "masked_lm" if "masked_lm" in MODELS[model].TASKS else "sequence_classification") for model in MODELS]
 WIDE = {
     "bert": {"hidden_size": 768, "num_attention_heads": 12, "num_hidden_layers": 2},
     "convbert": {"embedding_size": 768, "hidden_size": 768, "num_attention_heads": 12, "num_hidden_layers": 2},
@@ -40,6 +38,15 @@ DEEP = {
     "roformer_v2": {"num_hidden_layers": 24},
     "gau_alpha": {"num_hidden_layers": 24},
 }
+
+
+def full(models):
+    """Each model with the task that has every layer, the decoder's too."""
+    wholes = {
+        model: "masked_lm" if "masked_lm" in MODELS[model].TASKS else "sequence_classification" for model in models
+    }
+    return list(wholes.items())
+
 
 SCORES = ("_attn_logits", "_att")  # Linears whose outputs are scores: not activations, and yet to be scaled
 SATURATED = {"fast_transformer": (80, 0.75)}  # largest spread, least weight; of it a layer has but 18 softmaxes
@@ -113,7 +120,7 @@ def test_attention_logits_have_a_standard_deviation_of_about_two(model, task):
         assert 0.25 < found.largest < 0.7
 
 
-@pytest.mark.parametrize(("model", "task"), FULL)
+@pytest.mark.parametrize(("model", "task"), full(WIDE))
 def test_the_width_does_not_matter(model, task):
     _, attentions, _ = run(*build(model, task, **WIDE[model]))
     for found in attentions:
@@ -121,7 +128,7 @@ def test_the_width_does_not_matter(model, task):
         assert 1 < found.spread_over_keys < 4
 
 
-@pytest.mark.parametrize(("model", "task"), FULL)
+@pytest.mark.parametrize(("model", "task"), full(DEEP))
 def test_tokens_stay_apart_in_deep_networks(model, task):
     _, attentions, activations = run(*build(model, task, **DEEP[model]))
     assert len(attentions) >= 24

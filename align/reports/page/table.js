@@ -13,7 +13,7 @@ const COLUMNS = [
 ];
 const WAYS = { number: ["smallest first", "largest first"], status: ["agreeing first", "differing first"], stage: ["first to last", "last to first"] };
 const falls = (key) => !["stage", "name", "probe"].includes(key); // whether what is asked for first is the largest
-const state = { stage: "", only: "", search: "", module: "", sort: "", down: false };
+const state = { stage: "", only: "", search: "", module: "", sort: "", down: false, forPaper: false };
 let view = [], drawn = 0;
 
 const table = document.getElementById("table");
@@ -155,5 +155,14 @@ function prepare() {
   }
   update({});
 }
+
+// Paper has the first rows only: where the reader has asked for no order, those that matter most.
+addEventListener("beforeprint", () => {
+  const wrong = view.some(differs);
+  if (!state.sort) update({ sort: wrong ? "status" : "ratio", down: true, forPaper: true });
+  const which = state.forPaper ? (wrong ? ", those that differ first" : ", those nearest to their limit first") : "";
+  document.getElementById("printed").textContent = drawn < view.length ? `Printed are ${drawn} of them${which}.` : "";
+});
+addEventListener("afterprint", () => state.forPaper && update({ sort: "", down: false, forPaper: false }));
 
 prepare();

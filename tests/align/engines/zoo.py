@@ -4,7 +4,7 @@ import numpy as np
 import paddle
 import torch
 
-from align.engines import make_engine
+from align.backends import get_backend
 
 SHAPES = {
     "embeddings.word_embeddings.weight": (11, 6),
@@ -56,7 +56,7 @@ MAKE = {"torch": torch_parameters, "paddle": paddle_parameters}
 
 
 def engine(framework, spec, values=None):
-    return make_engine(framework, MAKE[framework](start() if values is None else values), spec)
+    return get_backend(framework).engine(MAKE[framework](start() if values is None else values), spec)
 
 
 def values(made):

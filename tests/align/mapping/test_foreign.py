@@ -43,6 +43,22 @@ def test_the_command_line_finds_saves_and_reuses_a_map(tmp_path, capsys, batch):
     assert err == f"align: --json {too_long}: cannot be written: File name too long, choose another place\n"
 
 
+def test_the_gates_hold_for_any_two_modules_too(tmp_path, capsys, batch, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "plumbline.toml").write_text(
+        f'[[models."{TOY}:TorchNet".limits]]\nmodule = "*"\nfactor = 2\nreason = "for this test"\n'
+    )
+    command = ["compare", f"{TOY}:TorchNet", f"{TOY}:Net", "--batch", str(batch), "--in-process", "--quiet"]
+    assert main([*command, "--json", "old.json", "--max-diff", "1e-3"]) == PARITY
+    assert "(1 override in plumbline.toml)" in capsys.readouterr().out
+    assert main([*command, "--baseline", "old.json", "--mean-diff", "1e-12"]) == 1
+    assert "first divergence at <root>:out" in capsys.readouterr().out
+    old = json.loads((tmp_path / "old.json").read_text())
+    (tmp_path / "old.json").write_text(json.dumps({**old, "case": {**old["case"], "paddle": "another:Net"}}))
+    assert main([*command, "--baseline", "old.json"]) == CANNOT_COMPARE
+    assert f"paddle is another:Net there and {TOY}:Net here" in capsys.readouterr().err
+
+
 def test_an_ambiguous_map_is_saved_with_its_guesses(tmp_path, capsys):
     np.savez(tmp_path / "batch.npz", x=np.random.default_rng(0).standard_normal((3, toys.WIDTH)))
     command = ["compare", f"{TOY}:TorchSum", f"{TOY}:Sum", "--batch", str(tmp_path / "batch.npz"), "--in-process"]

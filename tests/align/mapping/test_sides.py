@@ -10,7 +10,6 @@ import torch
 
 import align
 from align.backends import get_backend
-from align.widening import widened
 
 
 class TorchTable(torch.nn.Module):
@@ -60,10 +59,10 @@ def test_tables_are_not_rounded_by_the_float32_run():
 
 def test_a_wide_run_computes_nothing_in_float32():
     x = np.full((2, 3), 1 / 3)
-    with widened("torch"):
+    with get_backend("torch").widened():
         found = torch.from_numpy(x).float(), torch.softmax(torch.from_numpy(x), -1, dtype=torch.float32)
     assert {value.dtype for value in found} == {torch.float64}
-    with widened("paddle"):
+    with get_backend("paddle").widened():
         wide = paddle.to_tensor(x).astype("float32"), paddle.to_tensor(x.tolist(), dtype="float32")
         wide += (paddle.nn.functional.softmax(paddle.to_tensor(x), dtype="float32"), paddle.arange(3, dtype="float32"))
         z = paddle.to_tensor(np.array([1 + 2j])) / 2

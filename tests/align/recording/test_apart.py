@@ -1,6 +1,7 @@
 """Recording one side and comparing apart: the verdict of a live run, and nothing but what was recorded."""
 
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -20,7 +21,7 @@ from align.progress import Steps
 from align.record import write_record
 from align.recording import apart
 from align.recording.apart import Plan, compare_against, compare_recordings, record_alone
-from align.recording.file import Recording, fingerprint
+from align.recording.file import Recording, RecordingWriter, fingerprint
 from align.recording.levels import composed, native_levels
 from align.reports import words
 from align.stages import Options, no_gate
@@ -34,8 +35,8 @@ EPS = Bug("FW01", "eps", "backbone", NORM, set_attribute(NORM, _epsilon=1e-5))
 RUN = ["step1", "--model", "electra", "--task", "backbone", "--in-process"]
 
 
-def plan(task="backbone", stages=("forward",), **options):
-    return Plan(resolve("electra", task), stages, Options(**options), Interpreters(True), Steps())
+def plan(task="backbone", stages=("forward",), model="electra", **options):
+    return Plan(resolve(model, task), stages, Options(**options), Interpreters(True), Steps())
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +94,29 @@ def test_a_bug_is_named_and_explained(torch_recording, tmp_path, sabotaged):
     assert told(again) == told(report)
 
 
+FUNNEL, GAU = "funnel.encoder.blocks.1.0.ffn.layer_norm", "gau_alpha.encoder.layer.1.norm"
+ELSEWHERE = [
+    Bug.at("FW01", "eps", "sequence_classification", FUNNEL, set_attribute, _epsilon=1e-7),
+    Bug.at("FW01", "eps", "masked_lm", GAU, set_attribute, eps=1e-7),
+]
+
+
+@pytest.mark.parametrize("bug", ELSEWHERE, ids=lambda bug: bug.blamed.partition(".")[0])
+def test_other_architectures_agree_until_there_is_a_bug(tmp_path, sabotaged, bug):
+    """Against a recording and recorded apart, by the same files."""
+    of = plan(bug.task, model=bug.blamed.partition(".")[0])
+    reference = record_alone(of, "torch", tmp_path / "torch.rec")
+    for name in ("clean", "broken"):
+        alone = record_alone(of, "paddle", tmp_path / f"{name}.rec")
+        apart_and_against = (
+            compare_recordings(reference, alone, Steps()),
+            compare_against(of, reference, "paddle", no_gate),
+        )
+        expected = [] if name == "clean" else [bug.blamed]
+        assert [[f.module for f in report.blame] for report in apart_and_against] == [expected, expected]
+        sabotaged(bug)
+
+
 REWRITES = [
     r for r in bugs_electra.REWRITES if "harmless" in r.note and (r.task, r.case, r.config) == ("backbone", {}, {})
 ]
@@ -105,6 +129,16 @@ def test_a_harmless_rewrite_is_a_note(torch_recording, tmp_path, sabotaged, rewr
     report = compare_against(plan(), torch_recording, "paddle", no_gate)
     assert report.passed, str(report)
     assert any("harmless" in note for note in report.stages[0].notes)
+
+
+def test_gradients_computed_in_float32_are_a_note_too(tmp_path, sabotaged):
+    """What torch makes of them in float32 was recorded before anybody knew that it would be asked."""
+    backward = plan(stages=("backward",))
+    recording = record_alone(backward, "torch", tmp_path / "torch.rec")
+    sabotaged(next(rewrite for rewrite in bugs_electra.REWRITES if rewrite.name == "norm_in_float32"))
+    report = compare_against(backward, recording, "paddle", no_gate)
+    assert report.passed, str(report)
+    assert any("a float32 island" in note for note in report.stages[0].notes)
 
 
 def test_two_sides_recorded_apart(torch_recording, tmp_path, sabotaged):
@@ -240,13 +274,36 @@ def rewritten(source, target, change=lambda manifest: manifest, bytes_too=lambda
         (["--record", "x"], "name it with --framework, or the other with --against"),
         (["--framework", "torch"], "add --record FILE or --against FILE"),
         (["--framework", "torch", "--record", "/nowhere/x"], "make it first"),
+        (["--framework", "torch", "--record", "."], "--record .: this is a folder, name a file"),
         (["--framework", "jax", "--record", "x"], "invalid choice: 'jax'"),
         (["--framework", "torch", "--record", "x", "--reprod-log", "logs"], "--reprod-log writes what two live sides"),
+        (
+            ["--framework", "torch", "--record", "x", "--out", "y", "--max-diff", "0"],
+            "--out, --max-diff: one side alone",
+        ),
+        (
+            ["--framework", "torch", "--record", "x", "--baseline", "y"],
+            "--baseline: one side alone comes to no verdict",
+        ),
     ],
 )
 def test_options_that_do_not_fit_are_refused(capsys, tmp_path, monkeypatch, arguments, said):
     monkeypatch.chdir(tmp_path)
     assert said in refused(capsys, *RUN, *arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("place", "why"), [("/nowhere/x", "No such file"), ("/dev/full", "No space left on device")])
+def test_a_recording_that_cannot_be_written_is_called_by_its_own_name(tmp_path, place, why):
+    (tmp_path / f".x.{os.getpid()}").symlink_to(place)
+    arrays = write_record(tmp_path / "arrays.rec", {"a": np.zeros(100_000)})
+    with (
+        pytest.raises(CannotCompareError, match=f"--record {tmp_path}/x: cannot be written: {why}"),
+        RecordingWriter(tmp_path / "x") as writer,
+    ):
+        writer.add(arrays)
+        writer.close({})
+    assert not (tmp_path / "x").exists()
 
 
 def test_what_cannot_be_recorded_is_refused(capsys, tmp_path):

@@ -161,10 +161,25 @@ def test_other_files_of_arrays_are_read_too(tmp_path, capsys):
     assert main(["diff", str(tmp_path / "a.npy"), str(tmp_path / "b.npy")]) == 0
 
 
-def test_an_archive_of_other_things_is_refused(tmp_path, capsys):
+def npy_header(text):
+    return b"\x93NUMPY\x01\x00\x76\x00" + text.ljust(118)
+
+
+UNCLOSED = npy_header(b"{'descr': (")
+HUGE = npy_header(b"{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,)}")
+
+
+@pytest.mark.parametrize(("name", "content"), [("notes.txt", b"no array"), ("x.npy", UNCLOSED), ("x.npy", HUGE)])
+def test_an_archive_of_other_things_is_refused(tmp_path, capsys, name, content):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
-        archive.writestr("notes.txt", "no array")
+        archive.writestr(name, content)
     assert "not a whole .npz file of plain arrays" in refused(capsys, "diff", *[str(tmp_path / "a.zip")] * 2)
+
+
+def record_of(dtype, shape, offset=0):
+    """A record of 16 bytes with one array in its index."""
+    index = json.dumps({"a": {"offset": offset, "dtype": dtype, "shape": shape, "facts": {}}})
+    return bytes(16) + index.encode() + (16).to_bytes(8, "little") + b"plumbrec"
 
 
 @pytest.mark.parametrize(
@@ -183,7 +198,15 @@ def test_an_archive_of_other_things_is_refused(tmp_path, capsys):
         (b"PK\x03\x04 and so on, and so on", "not a whole .npz file"),
         (b"{}" + (0).to_bytes(8, "little") + b"plumbrec", "holds no array"),
         (b"[" + (0).to_bytes(8, "little") + b"plumbrec", "not a whole record"),
-        (b'{"a": {"offset": 9, "dtype": "O", "shape": [3], "facts": {}}}' + b"\0" * 8 + b"plumbrec", "not a whole rec"),
+        (UNCLOSED, "not a whole .npy file"),
+        (HUGE, "not a whole .npy file"),
+        (record_of("<U2", [2]), "a holds <U2, and only numbers and truth values can be compared"),
+        (record_of("O", [2]), "not a whole record"),
+        (record_of("<f4", [5]), "not a whole record"),
+        (record_of("<f4", [2.0]), "not a whole record"),
+        (record_of("<f4", [2], 1.5), "not a whole record"),
+        (record_of("<f4", [0, 10**30]), "not a whole record"),
+        (record_of("(<f4", [2]), "not a whole record"),
     ],
     ids=str,
 )
@@ -210,6 +233,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(tmp_path, capsys, conten
         (["a", "b", "--atol", "inf"], "'inf' is not a limit"),
         (["a", "b", "--json", "/nowhere/d.json"], "make it first"),
         (["a", "b", "--log", "/nowhere/d.log"], "make it first"),
+        (["a", "b", "--log", "/tmp"], "--log /tmp: this is a folder, name a file"),
     ],
 )
 def test_bad_arguments_are_refused_in_one_line(capsys, arguments, said):

@@ -156,3 +156,23 @@ def test_every_report_opens_without_a_complaint(driver, tmp_path, name):
     assert page.one("h1").text == heading[name]
     assert len(page.all(".stages > li")) == len(samples.ALL[name]().stages) + len(samples.ALL[name]().omitted)
     page.check_quiet()
+
+
+PAPER = 717  # an A4 page between its margins
+
+
+def test_on_paper_what_differs_comes_first_and_a_comparison_takes_a_line(driver, tmp_path):
+    wrong = samples.forward([f"{samples.FAULTY}:out"], layers=12)
+    page = browser.Window(driver, samples.report(wrong), tmp_path, PAPER)
+    first = page.rows()[0]
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    page.run("dispatchEvent(new Event('beforeprint'))")
+    row = page.one("#table .row:not(.head)")
+    assert page.rows()[0] == f"{samples.FAULTY}:out"
+    assert "differs" in row.text
+    assert row.size["height"] < 60  # a name and what it is; by itself on a phone it takes six lines
+    assert page.one("#table .row.head").is_displayed()
+    assert page.one("#printed").text == "Printed are 60 of them, those that differ first."
+    assert page.fits()
+    page.run("dispatchEvent(new Event('afterprint'))")
+    assert page.rows()[0] == first

@@ -10,6 +10,7 @@ import torch
 
 import align
 from align import registry
+from align.backends import get_backend
 from align.case import resolve
 from align.client import InProcessClient
 from align.compare import judge_case
@@ -242,3 +243,14 @@ def test_paddle_forgets_the_scale_of_a_frozen_norm(pair):
     assert not report.passed
     assert report.blame[0].module == "net.block.norm"
     assert report.first_divergence == "net.block.norm@2:in0"
+
+
+def test_a_gradient_handed_to_a_parameter_is_not_rounded_to_what_that_once_was():
+    """Paddle rounds it, after a pass in float32; the stages before may have made one."""
+    backend, model = get_backend("paddle"), paddle.nn.Linear(3, 5)
+    for dtype in ("float32", "float64"):
+        backend.cast(model, dtype)
+    thirds = np.full((3, 5), 1 / 3)
+    for times in (1, 2):
+        backend.backward(model.weight, thirds)
+        assert np.array_equal(backend.gradient(model.weight), times * thirds)

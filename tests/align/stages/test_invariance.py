@@ -158,3 +158,19 @@ def test_a_live_module_that_ignores_its_mask_is_red():
     report = compare(one, other, batch(), stages=("invariance",))
     assert report.blame[0].module == PADDING
     assert report.blame[0].evidence["side"] == "torch"
+
+
+@pytest.mark.parametrize("side", ["torch", "paddle"])
+def test_another_way_when_nobody_looks_on_is_found(side):
+    """A kernel that is wrong, and stands for softmax where nobody listens to it: other stages cannot see that."""
+
+    def shorter(self, original, hidden, mask):
+        watched = "forward" in vars(self.softmax)
+        return original(hidden, mask) * (1.0 if watched else 1.0 + 1e-9)
+
+    bug = Mutation(
+        "FW", "unwatched", "invariance", "", lambda s: override(s, "electra.encoder.layer.1.attention.self", shorter)
+    )
+    report = judge_bug("electra", bug, side)
+    assert [finding.module for finding in report.blame] == ["unwatched"]
+    assert report.blame[0].why.startswith(f"{side}: it takes another way where nobody looks on")
