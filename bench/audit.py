@@ -13,9 +13,14 @@ import re
 import time
 import warnings
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from types import ModuleType
+
+from align.files import write_text
 
 NAMES = (
     *("albert", "bart", "bert", "bloom", "clip", "convbert", "ctrl", "deberta", "distilbert", "electra", "fnet"),
@@ -31,7 +36,6 @@ _BEGIN, _END = "<!-- audit: begin -->", "<!-- audit: end -->"
 class Row:
     """One verdict: what was compared, how it came out, and how to see it again."""
 
-    name: str
     model: str
     verdict: str  # "green", "red" or "not comparable"
     text: str
@@ -43,22 +47,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.audit", description=__doc__)
     parser.add_argument("names", nargs="*", default=NAMES, metavar="NAME")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into a file, between its two marks")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="architectures that are compared at once")
     parser.add_argument("--full", action="store_true", help="print whole reports too")
     options = parser.parse_args()
-    warnings.filterwarnings("ignore")  # what the references warn of is not ours to mend
-    rows = []
-    for name in options.names:
-        for row in audit(name, options.full):
-            rows.append(row)
-            print(f"{row.model:40} {row.verdict:16} {row.seconds:5.1f} s  {row.text}", flush=True)
+    if options.write and tuple(options.names) != NAMES:
+        parser.error("--write replaces the whole table, so name no architectures beside it")
+    with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
+        rows = [row for found in pool.map(partial(audit, full=options.full), options.names) for row in found]
     if options.write:
         write_table(options.write, rows)
 
 
-def audit(name: str, full: bool = False) -> Iterator[Row]:
-    """The rows of one architecture."""
+def audit(name: str, full: bool = False) -> list[Row]:
+    """The rows of one architecture, printed as they come."""
+    warnings.filterwarnings("ignore")  # what the references warn of is not ours to mend
+    rows = []
     for model, stages in classes(name):
-        yield compare(name, model, stages, full)
+        row = compare(model, stages, full)
+        rows.append(row)
+        print(f"{row.model:40} {row.verdict:16} {row.seconds:5.1f} s  {row.text}", flush=True)
+    return rows
 
 
 def classes(name: str) -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -99,25 +107,30 @@ def _takes_labels(model: type) -> bool:
     return "labels" in inspect.signature(model.forward).parameters  # type: ignore[attr-defined]
 
 
-def compare(name: str, model: str, stages: Sequence[str], full: bool = False) -> Row:
+def compare(model: str, stages: Sequence[str], full: bool = False) -> Row:
     """Compare one class of both packages; nothing that goes wrong ends the audit."""
     from align.compare import Interpreters
     from align.errors import CannotCompareError
     from align.foreign.compare import Targets, compare_targets
-    from align.report import Report
 
     targets = Targets(f"transformers:{model}", f"paddlenlp.transformers:{model}")
     command = f"python -m align compare {targets.torch} {targets.paddle} --stages {','.join(stages)}"
     started = time.perf_counter()
     try:
-        report: Report | None = compare_targets(targets, Interpreters(in_process=True), stages=stages).report
+        report = compare_targets(targets, Interpreters(in_process=True), stages=stages).report
     except CannotCompareError as error:
-        return Row(name, model, "not comparable", str(error), command, time.perf_counter() - started)
-    assert report is not None
+        return Row(model, "not comparable", _line(error), command, time.perf_counter() - started)
+    except Exception as error:  # a model of whatever kind, in this process
+        text = f"{type(error).__name__}: {_line(error)}"
+        return Row(model, "not comparable", text, command, time.perf_counter() - started)
     if full:
-        print(report)
+        print(f"{report}\n", flush=True, end="")
     verdict = "green" if report.passed else "red"
-    return Row(name, model, verdict, _told(report), command, time.perf_counter() - started)
+    return Row(model, verdict, _told(report), command, time.perf_counter() - started)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _told(report: "Report") -> str:  # type: ignore[name-defined]  # noqa: F821
@@ -149,7 +162,7 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
     text = path.read_text(encoding="utf-8")
     before, _, rest = text.partition(_BEGIN)
     after = rest.partition(_END)[2]
-    path.write_text(f"{before}{_BEGIN}\n" + "\n".join(lines) + f"\n{_END}{after}", encoding="utf-8")
+    write_text(path, f"{before}{_BEGIN}\n" + "\n".join(lines) + f"\n{_END}{after}")
 
 
 if __name__ == "__main__":

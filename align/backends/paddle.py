@@ -53,6 +53,9 @@ class PaddleBackend(Paddle, InParts):
     def is_tensor(self, value: Any) -> bool:
         return isinstance(value, paddle.Tensor)
 
+    def is_module(self, value: Any) -> bool:
+        return isinstance(value, paddle.nn.Layer)
+
     def is_differentiable(self, tensor: paddle.Tensor) -> bool:
         return not tensor.stop_gradient
 

@@ -88,6 +88,10 @@ class Backend(ABC):
         """Whether `value` is a tensor of this framework."""
 
     @abstractmethod
+    def is_module(self, value: Any) -> bool:
+        """Whether `value` is a module of this framework."""
+
+    @abstractmethod
     def is_differentiable(self, tensor: Any) -> bool:
         """Whether a gradient would reach what the tensor was made from; of a parameter, whether it is trained.
 

@@ -54,6 +54,9 @@ class TorchBackend(Torch, InParts):
     def is_tensor(self, value: Any) -> bool:
         return isinstance(value, torch.Tensor)
 
+    def is_module(self, value: Any) -> bool:
+        return isinstance(value, torch.nn.Module)
+
     def is_differentiable(self, tensor: torch.Tensor) -> bool:
         return tensor.requires_grad
 

@@ -58,12 +58,26 @@ def _rows(expected: np.ndarray, actual: np.ndarray, candidates: Candidates) -> I
         more = expected.copy()
         more[extra] = actual[extra]
         yield Candidate(f"a gradient arrives at row {extra[0]}, where torch stops it (padding_idx)", more)
+    yield from _row_of_a_part(expected, actual, candidates)
     lost = np.flatnonzero(due & ~found)
     if len(lost):
         kept = expected.copy()
         kept[lost] = 0
         named = " ".join(map(str, lost[:_MOST_ROWS])) + (" …" if len(lost) > _MOST_ROWS else "")
         yield Candidate(f"nothing arrives at {'row' if len(lost) == 1 else 'rows'} {named} (padding_idx)", kept)
+
+
+def _row_of_a_part(expected: np.ndarray, actual: np.ndarray, candidates: Candidates) -> Iterator[Candidate]:
+    """The one row that is wrong, if it is so by what one of several users of a table sends to it."""
+    change = np.abs(actual - expected).reshape(len(expected), -1).max(1)
+    row = int(change.argmax())
+    for name, value in candidates.items():
+        if value.shape != expected.shape or not value[row].any():
+            continue
+        for text, sign in (("arrives at row {}, where torch stops it", 1), ("does not arrive at row {}", -1)):
+            changed = expected.copy()
+            changed[row] += sign * value[row]
+            yield Candidate(f"the part of {name} {text.format(row)} (padding_idx)", changed)
 
 
 def _changed(expected: np.ndarray, actual: np.ndarray, candidates: Candidates) -> Iterator[Candidate]:

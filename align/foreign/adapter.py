@@ -19,12 +19,11 @@ WIDE = "float64"
 @dataclass(frozen=True)
 class Wiring:
     """How one side is seen: `modules` are canonical names by its own, `edges` the same for edges (None: every edge
-    under its own name), `inputs` its names of the batch's fields, and `constants` what else its forward is given.
+    under its own name), and `constants` what its forward is given besides the batch.
     """
 
     modules: Mapping[str, str] = field(default_factory=dict)
     edges: Mapping[str, str] | None = None
-    inputs: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -53,10 +52,9 @@ class Adapter:
         return self.plain.default_dtype(dtype)
 
     def forward(self, model: Any, batch: Mapping[str, np.ndarray]) -> Any:
-        """Call the model by its own words; in float64 without float32 inside."""
-        known = {self.wiring.inputs.get(name, name): value for name, value in batch.items()}
+        """Call the model; in float64 without float32 inside."""
         with self.plain.widened() if self._wide else nullcontext():
-            return self.plain.forward(_Called(model, self.wiring.constants), known)
+            return self.plain.forward(_Called(model, self.wiring.constants), batch)
 
 
 class _Called:

@@ -111,8 +111,8 @@ def make_batch(
     return {name: _FIELDS[name](sizes) for name in names}
 
 
-def make_labels(outputs: Mapping[str, np.ndarray], batch: Mapping[str, np.ndarray], seed: int = 0) -> np.ndarray | None:
-    """Labels for logits: a class for each position or for each row, some positions ignored; None where neither fits.
+def make_labels(outputs: Mapping[str, np.ndarray], seed: int = 0) -> np.ndarray | None:
+    """Labels for logits: a class for each position or for each row; None where neither fits. None is ignored.
 
     `outputs` are the model's by their path; logits are those of that name, or the first.
     """

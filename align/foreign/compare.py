@@ -1,8 +1,9 @@
 """The comparison of two foreign modules from start to verdict: named targets in two workers, or live modules here."""
 
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from align.client import Client, InProcessClient
 from align.compare import Interpreters, environment, modules, sides
 from align.edges import ROOT, is_input, module_of
 from align.errors import CannotCompareError
+from align.foreign import probes
 from align.foreign.batches import make_batch, make_labels
 from align.foreign.configs import Words, tiny
 from align.foreign.weights import make_weights
@@ -33,6 +35,7 @@ from align.trial import Pair
 _CONSTANTS: Mapping[str, Any] = {"return_dict": True, "use_cache": False}
 _LABELS = "labels"
 _SHARPNESS = (1.3, 0.9, 0.6, 0.4)  # of drawn matrices, tried in this order …
+_UNDROPPED = "where and what is dropped in training (all dropout is 0 in the small configurations)"
 _LARGE = 300.0  # … until no value is as large
 # What is left out of a batch that one side cannot run on, in this order.
 _OPTIONAL = ((), ("decoder_attention_mask",), ("attention_mask",), ("decoder_attention_mask", "attention_mask"))
@@ -51,7 +54,6 @@ class Targets:
     batch: Mapping[str, np.ndarray] | None = None
     weight_map: Path | None = None
     seed: int = 0
-    labels: bool = True
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,6 @@ class Comparison:
 
     report: Report
     found: Found
-    words: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def compare_targets(
@@ -219,7 +220,7 @@ def prepare(
     for name, side in (("torch", torch), ("paddle", paddle)):
         known = {word["name"] for word in descriptions[name]["forward"]}
         constants = {word: value for word, value in _CONSTANTS.items() if word in known and word not in batch}
-        descriptions[name]["wiring"] = {"inputs": {}, "constants": constants}
+        descriptions[name]["wiring"] = {"constants": constants}
         side.submit("foreign.wire", **descriptions[name]["wiring"]).result()
     torch.submit("foreign.fill_own").result()
     torch.submit("export", out=str(folder / "initial.rec")).result()
@@ -260,20 +261,23 @@ def _judge(
     gate: Gate,
 ) -> Comparison:
     with steps.step("matching weights, modules and outputs"):
-        known = targets.weight_map and read_map(targets.weight_map, *built.bench.sides)
-        found = built.bench.find(known or None)
+        known = read_map(targets.weight_map, *built.bench.sides) if targets.weight_map else None
+        found = built.bench.find(known)
         bench, found = _with_labels(targets, built, found, folder)
-    subject = replace(_subject(bench, found, torch, paddle, folder, steps, options), gate=gate)
+    with steps.step("making the probes"):
+        subject = replace(_subject(bench, found, torch, paddle, folder, steps, options), gate=gate)
+        subject = _with_probes(subject, bench, targets)
     reports, omitted = run_stages(stages, subject, keep_going)
     notes = [*summary(found.weights), *module_notes(found, *bench.sides), *built.words.notes]
     case = {"model": targets.torch, "paddle": targets.paddle, "seed": targets.seed}
     words = {"torch": built.words.torch, "paddle": built.words.paddle}
-    told = environment(bench.descriptions), _noted(reports, notes), omitted, modules(bench.descriptions)
-    return Comparison(Report(case | {"config": words}, *told), found, words)
+    blind = [_UNDROPPED] if targets.words is None else []
+    told = environment(bench.descriptions), _noted(reports, notes, blind), omitted, modules(bench.descriptions)
+    return Comparison(Report(case | {"config": words}, *told), found)
 
 
-def _noted(reports: Sequence[StageReport], notes: Sequence[str]) -> list[StageReport]:
-    first = replace(reports[0], notes=[*reports[0].notes, *notes])
+def _noted(reports: Sequence[StageReport], notes: Sequence[str], blind: Sequence[str] = ()) -> list[StageReport]:
+    first = replace(reports[0], notes=[*reports[0].notes, *notes], blind=[*reports[0].blind, *blind])
     return [first, *reports[1:]]
 
 
@@ -281,10 +285,10 @@ def _with_labels(targets: Targets, built: _Built, found: Found, folder: Path) ->
     """The same with labels in the batch, if both sides know them and return something that they fit."""
     bench = built.bench
     both = all(any(w["name"] == _LABELS for w in d["forward"]) for d in bench.descriptions.values())
-    if not (both and targets.labels) or _LABELS in built.batch:
+    if not both or _LABELS in built.batch:
         return bench, found
     returned = {edge.partition(":")[2]: bench.reference[edge] for edge in bench.reference if _is_output(edge)}
-    labels = make_labels(returned, built.batch, targets.seed)
+    labels = make_labels(returned, targets.seed)
     if labels is None:
         return bench, found
     file = write_record(folder / "labelled.rec", built.batch | {_LABELS: labels})
@@ -318,8 +322,53 @@ def _subject(
         "torch": {key: value for key, value in plain.items() if key != "config"},
         "paddle": _translated(bench.descriptions["paddle"], found.weights) | kinds,
     }
-    pair = Pair(torch, paddle, folder, bench.batch, descriptions, steps, silent=(ROOT,))
+    fill = partial(bench.fill, found.weights)
+    pair = _Pair(torch, paddle, folder, bench.batch, descriptions, steps, silent=(ROOT,), fill=fill)
     return Subject(pair, bench.batch, bench.batch, {"default": None}, options=options)
+
+
+@dataclass
+class _Pair(Pair):
+    """A pair of which Paddle takes torch's weights through a map."""
+
+    fill: Callable[[Path], None] = lambda _: None
+
+    def load(self, weights: Path, model: str | None) -> list[str]:
+        self.torch.submit("foreign.fill", weights=str(weights)).result()
+        self.fill(weights)
+        return []
+
+
+def _with_probes(subject: Subject, bench: Workbench, targets: Targets) -> Subject:
+    """The same with what is tried besides (see `probes`): of our own batch, and only what torch has a result for."""
+    weights: dict[str, Path | None] = {"default": bench.weights}
+    sharper = probes.saturated(dict(Record(bench.weights).items()))
+    if sharper:
+        weights["saturated"] = write_record(subject.pair.folder / "saturated.rec", sharper)
+    situations: dict[str, Path] = {}
+    labelled: dict[str, Path] = {}
+    if targets.batch is None:
+        batch = dict(Record(subject.batch).items())
+        for made, name, change in (
+            (situations, "holes in the mask", probes.with_holes),
+            (labelled, "labels ignored in part", probes.with_ignored),
+        ):
+            changed = change(batch, targets.seed)
+            file = changed and write_record(subject.pair.folder / f"{name.replace(' ', '-')}.rec", changed)
+            if file and _defined(subject.pair, bench.weights, file):
+                made[name] = file
+    return replace(subject, weights=weights, situations=situations, labelled=labelled)
+
+
+def _defined(pair: Pair, weights: Path, batch: Path) -> bool:
+    """Whether torch runs on this batch, and everything that it returns is finite."""
+    pair.torch.submit("foreign.fill", weights=str(weights)).result()
+    out = pair.folder / "tried.rec"
+    facts = pair.torch.submit("record", batch=str(batch), dtype="float64", out=str(out)).result()
+    if facts["error"]:
+        return False
+    record = Record(out)
+    return all(np.isfinite(record[edge]).all() for edge in record if _is_output(edge))
 
 
 def _translated(description: Mapping[str, Any], weights: Map) -> dict[str, Any]:

@@ -104,8 +104,9 @@ def _sized(
     sizes |= _TIED_SIZES if tied else {}
     for number, (option, value) in enumerate(ours.items()):
         if isinstance(value, Mapping) and any(kind_of(inner) for inner in value):
-            other = theirs.get(pairs.get(option, option), {})
-            inner = dict(_pairs(value, other if isinstance(other, Mapping) else {}, {}))
+            there = theirs.get(pairs.get(option, option))
+            other = there if isinstance(there, Mapping) else {}
+            inner = dict(_pairs(value, other, {}))
             made[option] = _sized(value, other, inner, base, tied, depth + number % 2)[0]
         elif (size := _size(option, value, sizes)) is not None and (
             option in pairs or kind_of(option) not in _TIED_SIZES
@@ -114,8 +115,7 @@ def _sized(
         elif option in pairs and option not in base[0] and option not in _NOT_FUNCTION:
             made[option] = value
     vocabulary = sizes[Kind.VOCABULARY]
-    special = _special(ours, theirs, pairs, vocabulary)
-    made |= special
+    made |= _special(ours, pairs, vocabulary)
     other = {pairs[option]: value for option, value in made.items() if option in pairs}
     return made | _following(ours, made, pairs), other | _following(theirs, other, {v: k for k, v in pairs.items()})
 
@@ -140,9 +140,7 @@ def _size(option: str, value: Any, sizes: Mapping[Kind, Any]) -> Any:
     return sizes.get(kind) if usable and kind is not None else None
 
 
-def _special(
-    ours: Mapping[str, Any], theirs: Mapping[str, Any], pairs: Mapping[str, str], vocabulary: int
-) -> dict[str, Any]:
+def _special(ours: Mapping[str, Any], pairs: Mapping[str, str], vocabulary: int) -> dict[str, Any]:
     """Ids of special tokens, alike on both sides and inside the vocabulary."""
     found = {}
     for option in pairs:

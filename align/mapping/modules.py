@@ -1,8 +1,9 @@
 """The module map: which modules of the Paddle side are which of torch's, as it follows from the weight map.
 
 Modules correspond if they hold the same weights, all of them. Of several inside each other that hold the same (a block
-with one layer), the innermost holders come first, then those that take and give the same shapes. Modules without
-weights are matched below a matched parent, by name or by class.
+with one layer), the innermost holders come first, then those that take and give the same shapes. Modules that share
+all their weights with others (an output layer tied to a table) correspond if they share the same and give the same
+shapes. Modules without weights are matched below a matched parent, by name or by class.
 """
 
 from collections import defaultdict
@@ -36,7 +37,7 @@ def match_modules(found: Map, torch: Side, paddle: Side) -> dict[str, str]:
     matched = {ROOT: ROOT}
     for ours, theirs in chains.values():
         matched |= _match_chain([n for n in ours if n != ROOT], [n for n in theirs if n != ROOT], torch, paddle)
-    return _without_weights(matched, torch, paddle)
+    return _without_weights(matched | _sharers(matched, made_of, torch, paddle), torch, paddle)
 
 
 def _count(torch_name: str, tensors: frozenset[str], made_of: Mapping[str, frozenset[str]]) -> int:
@@ -66,6 +67,25 @@ def shapes_of(module: str, side: Side) -> list[list[Shape]]:
         if module_of(edge) == module and kind == "f" and len(shape) > 1 and not is_input(edge):
             found[call_of(edge)].append(shape)
     return [shapes[:1] for shapes in found.values()]
+
+
+def _sharers(
+    matched: Mapping[str, str], made_of: Mapping[str, frozenset[str]], torch: Side, paddle: Side
+) -> dict[str, str]:
+    """The modules that hold nothing that is not held elsewhere too, where one alone can be meant."""
+    ours, theirs = defaultdict(list), defaultdict(list)
+    for name, module in torch.by_name.items():
+        if name in torch.calls and name not in matched.values():
+            held = frozenset(torch.tied.get(n, n) for n in module.own)
+            ours[held, str(shapes_of(name, torch))].append(name)
+    for name, module in paddle.by_name.items():
+        if name in paddle.calls and name not in matched:
+            own = [made_of.get(paddle.tied.get(n, n), frozenset()) for n in module.own]
+            held = frozenset(torch.tied.get(n, n) for n in frozenset().union(*own))
+            theirs[held, str(shapes_of(name, paddle))].append(name)
+    return {
+        names[0]: ours[key][0] for key, names in theirs.items() if key[0] and len(names) == 1 and len(ours[key]) == 1
+    }
 
 
 def _without_weights(matched: dict[str, str], torch: Side, paddle: Side) -> dict[str, str]:
@@ -117,5 +137,5 @@ def unmatched(matched: Mapping[str, str], torch: Side, paddle: Side) -> Iterator
     """The modules that ran and have no counterpart, by side; only the outermost of each."""
     theirs = set(matched.values())
     for label, side, known in (("torch", torch, theirs), ("paddle", paddle, set(matched))):
-        alone = [name for name in side.by_name if name in side.calls and name not in known]
-        yield label, alone
+        alone = {name for name in side.by_name if name in side.calls and name not in known}
+        yield label, [name for name in side.by_name if name in alone and alone.isdisjoint(ancestors(name))]

@@ -20,17 +20,14 @@ from align.session import Session
 
 
 def look(session: Session, target: str) -> dict[str, Any]:
-    """What `package.module:Class` is, without building it: the words it is built with and those of its forward.
+    """What `package.module:Class` is, without building it: the words it is built with.
 
     "config" holds the defaults of its configuration class, if it has one (an attribute `config_class` whose instances
     have `to_dict`), "synonyms" that class's own other words for them.
     """
     made = _target(target)
     config = getattr(made, "config_class", None)
-    facts: dict[str, Any] = {"framework": session.backend.name, "config": None, "forward": [], "base": {}}
-    facts["words"] = [] if config is not None else _words(made)
-    if isinstance(made, type):
-        facts["forward"] = _words(session.backend.function(made))[1:]
+    facts: dict[str, Any] = {"config": None, "base": {}, "words": [] if config is not None else _words(made)}
     if config is not None:
         try:
             facts["config"] = _plain(config().to_dict())
@@ -55,7 +52,7 @@ def build(session: Session, target: str, words: Mapping[str, Any], seed: int = 0
         raise CannotCompareError(f"{target} cannot be built with {json.dumps(words)}: {_brief(error)}") from error
     finally:
         backend.default_dtype(before)
-    if not hasattr(model, backend.method):
+    if not backend.is_module(model):
         raise CannotCompareError(f"{target} gave a {type(model).__name__}, not a module of {backend.name}")
     backend.cast(model, WIDE)
     return adopt(session, model) | {"config": _plain(getattr(model, "config", None) and _config_of(model)) or {}}
@@ -143,13 +140,13 @@ def describe(session: Session) -> dict[str, dict[str, Any]]:
 
 def _target(target: str) -> Any:
     package, _, name = target.partition(":")
-    if not name:
+    if not (package and name):
         raise CannotCompareError(f"{target}: name a class or factory as package.module:Name")
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
         module = importlib.import_module(package)
-    except ImportError as error:
+    except Exception as error:  # whatever a module does when it is imported
         raise CannotCompareError(f"{target}: cannot import {package}: {_brief(error)}") from error
     try:
         found: Any = module

@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +38,10 @@ class Subject:
     """What a stage judges: both sides at work, the files of the case, and the user's choices.
 
     `batch` has the labels, `inputs` is the same batch without; `weights` names a record for each probe, or None for
-    the weights that live modules have. `case` is None for live modules. `log` is given what the two sides have by name,
-    for the files of reprod_log, if somebody asked for these; `gate` what a stage says, and decides how that stands.
+    the weights that live modules have. `situations` are other batches by name, which the forward stage judges with the
+    first weights, and `labelled` those with other labels, for the loss stage. `case` is None for live modules. `log` is
+    given what the two sides have by name, for the files of reprod_log, if somebody asked for these; `gate` what a stage
+    says, and decides how that stands.
     """
 
     pair: Pair
@@ -50,6 +52,8 @@ class Subject:
     options: Options = DEFAULT_OPTIONS
     log: Log | None = None
     gate: Gate = no_gate
+    situations: Mapping[str, Path] = field(default_factory=dict)
+    labelled: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def model(self) -> str | None:

@@ -39,10 +39,15 @@ class Probe:
 
 
 def run(subject: Subject) -> StageReport:
-    """Judge the forward pass on every probe."""
+    """Judge the forward pass on every probe and in every situation of the batch."""
     started = time.perf_counter()
     pair = replace(subject.pair, batch=subject.inputs)
     results = [judge_probe(pair, name, weights, subject.model) for name, weights in subject.weights.items()]
+    default = next(iter(subject.weights.values()))
+    results += [
+        judge_probe(replace(pair, batch=batch), name, default, subject.model, float32=False)
+        for name, batch in subject.situations.items()
+    ]
     verdicts = [verdict for result in results for verdict in result.verdicts]
     if subject.log and results[0].free_run:
         subject.log("forward", *results[0].free_run.sides())

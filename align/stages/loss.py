@@ -6,7 +6,9 @@ altogether, of a single class, and with logits so far apart that a clamp would s
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import fake_data
 from align.errors import NotApplicableError
@@ -32,12 +34,10 @@ def run(subject: Subject) -> StageReport:
             raise NotApplicableError(
                 f"the model returns no loss for this {_what(subject)}: choose a task that has labels"
             )
-    if subject.case:
-        default = next(iter(subject.weights.values()))
-        situations = fake_data.label_situations(subject.case.model, subject.case.task, Record(subject.batch))
-        for situation, batch in situations.items():
-            varied = replace(pair, batch=write_record(pair.folder / f"{situation}.rec", batch))
-            results.append(judge_probe(varied, situation, default, subject.model, float32=False))
+    default = next(iter(subject.weights.values()))
+    for situation, batch in _situations(subject, pair.folder).items():
+        varied = replace(pair, batch=batch)
+        results.append(judge_probe(varied, situation, default, subject.model, float32=False))
     if subject.log and results[0].free_run:
         subject.log("loss", *results[0].free_run.sides({LOSS}))
     return StageReport(
@@ -48,6 +48,14 @@ def run(subject: Subject) -> StageReport:
         notes=list(dict.fromkeys(note for result in results for note in result.notes)),
         free_run=results[0].free_run,
     )
+
+
+def _situations(subject: Subject, folder: Path) -> Mapping[str, Path]:
+    """The batch with other labels, by name."""
+    if not subject.case:
+        return subject.labelled
+    found = fake_data.label_situations(subject.case.model, subject.case.task, Record(subject.batch))
+    return {name: write_record(folder / f"{name}.rec", batch) for name, batch in found.items()}
 
 
 def _what(subject: Subject) -> str:

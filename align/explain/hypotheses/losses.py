@@ -29,6 +29,8 @@ def losses(evidence: Evidence) -> Iterator[Candidate]:
                         yield Candidate(text, np.asarray(value))
                     for text, value in _others(kind, logits, labels, kept, actual):
                         yield Candidate(text, np.asarray(value))
+            for text, value in _of_the_next(logits, labels, expected, evidence):
+                yield Candidate(text, np.asarray(value))
     yield from _weights(evidence, expected, actual)
 
 
@@ -52,6 +54,20 @@ def _kinds(logits: np.ndarray, labels: np.ndarray) -> Iterator[tuple[str, np.nda
 def _cross_entropy(logits: np.ndarray, labels: np.ndarray, axis: int = -1) -> np.ndarray:
     chosen = np.take_along_axis(logits, labels[..., None], -1)[..., 0]
     return logsumexp(logits, axis=-1) - chosen
+
+
+def _of_the_next(
+    logits: np.ndarray, labels: np.ndarray, expected: float, evidence: Evidence
+) -> Iterator[tuple[str, float]]:
+    """What is made of a loss that compares the logits of each position with the label of the next."""
+    plain = [(each, kept) for kind, each, kept in _kinds(logits, labels) if kind == "cross-entropy" and each.ndim > 1]
+    for own, own_kept in plain:
+        for _, each, kept in _kinds(logits[:, :-1], labels[:, 1:]):
+            if each.size and abs(_mean(each, kept) - expected) <= _MATCH * abs(expected):
+                text = "labels are not moved: the logits of each position are compared with its own label, not the next"
+                yield text, _mean(own, own_kept)
+                yield f"{text}, and the mean is over all {own.size}", float(np.where(own_kept, own, 0.0).mean())
+                yield from _averages(each, kept, evidence)
 
 
 def _averages(each: np.ndarray, kept: np.ndarray, evidence: Evidence) -> Iterator[tuple[str, float]]:

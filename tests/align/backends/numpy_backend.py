@@ -49,6 +49,9 @@ class NumpyBackend(Backend):
     def is_tensor(self, value):
         return isinstance(value, tinynn.Tensor)
 
+    def is_module(self, value):
+        return isinstance(value, tinynn.Module)
+
     def is_differentiable(self, tensor):
         return tensor.needs_gradient
 

@@ -422,6 +422,21 @@ def smoothed():
     return loss_fault(0.9 * LOSS + 0.1 * -log_p.mean(-1)[KEPT].mean())
 
 
+def of_the_next():
+    each, kept = cross_entropy(LOGITS[:, :-1], LABELS[:, 1:])
+    return each.sum() / kept.sum()
+
+
+@case("^labels are not moved: the logits of each position are compared with its own label, not the next$")
+def labels_not_moved():
+    return fault(of_the_next(), LOSS, LOGITS, LABELS)
+
+
+@case("^labels are not moved: .*, and the mean is over all 35$")
+def labels_not_moved_and_all_counted():
+    return fault(of_the_next(), EACH.mean(), LOGITS, LABELS)
+
+
 @case("^softmax is applied twice$")
 def softmax_twice():
     each, kept = cross_entropy(softmax(LOGITS))

@@ -31,6 +31,8 @@ def without_row(gradient, row):
         (GRADIENT * 50, "^it is scaled by 50$"),
         (GRADIENT * 1.2345678, "^it is scaled by 1.235$"),
         (without_row(GRADIENT, 3), "^nothing arrives at row 3 .padding_idx.$"),
+        (GRADIENT + SHARED - without_row(SHARED, 3), "^the part of the decoder arrives at row 3, where torch stops it"),
+        (GRADIENT - OWN + without_row(OWN, 3), "^the part of the embedding does not arrive at row 3 .padding_idx.$"),
         (GRADIENT[::-1], "in another order: reversed along axis 0$"),
         (np.clip(GRADIENT, -0.5, 0.5), "^each element is cut off at 0.5$"),
         (GRADIENT + 0.25 * SHARED, "^it has the part of the decoder 1.25 times instead of once$"),

@@ -57,6 +57,13 @@ def test_an_lstm_and_running_statistics(reference):
     assert {"norm.running_mean", "norm.running_var", "lstm.weight_hh_l0_reverse"} <= linked
 
 
+def test_a_module_that_shares_all_its_weights_has_its_counterpart():
+    batch = {"input_ids": toys.batch()["input_ids"]}
+    report = compare_modules(toys.TorchTied(), toys.Tied(), batch, ("forward", "backward")).report
+    assert report.passed, str(report)
+    assert "output:out" in {verdict.name for verdict in report.stages[0].verdicts}
+
+
 @pytest.mark.parametrize("attention", [toys.Alike, toys.Unlike, toys.Packed])
 def test_a_wrong_eps_is_found_in_its_module(reference, attention):
     port = toys.Net(attention)

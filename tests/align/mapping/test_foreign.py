@@ -7,8 +7,13 @@ import pytest
 
 import align
 from align.__main__ import CANNOT_COMPARE, PARITY, main
+from align.edges import ROOT
+from align.foreign import probes
 from align.foreign.batches import make_batch, make_labels
 from align.foreign.configs import tiny
+from align.mapping.modules import unmatched
+from align.mapping.side import Module, Side
+from bench import audit
 from tests.align.mapping import toys
 
 TOY = "tests.align.mapping.toys"
@@ -72,6 +77,13 @@ def test_an_ambiguous_map_is_saved_with_its_guesses(tmp_path, capsys):
         ((f"{TOY}:Missing", f"{TOY}:Net"), "has no Missing"),
         ((TOY, f"{TOY}:Net"), "name a class or factory as package.module:Name"),
         ((f"{TOY}:WIDTH", f"{TOY}:Net"), "is no class and no function"),
+        ((":Net", f"{TOY}:Net"), "name a class or factory as package.module:Name"),
+        (
+            ("tests.align.mapping.broken:Net", f"{TOY}:Net"),
+            "cannot import tests.align.mapping.broken: RuntimeError: sic",
+        ),
+        (("collections:OrderedDict", f"{TOY}:Net"), "gave a OrderedDict, not a module of torch"),
+        ((f"{TOY}:Net", f"{TOY}:TorchNet"), "gave a Net, not a module of torch"),
         ((f"{TOY}:TorchSum", f"{TOY}:Sum"), "forward requires x"),
         ((f"{TOY}:TorchBlock", f"{TOY}:Block"), "the paddle side needs attention: say them with --config FILE"),
     ],
@@ -110,6 +122,9 @@ def test_one_configuration_in_the_words_of_both():
     assert words.torch["hidden_size"] % words.torch["n_heads"] == 0
     assert words.paddle["activation"] == "gelu_new"
     assert words.torch["dropout"] == 0.0
+    part = {"vision_config": {"hidden_size": 768}}
+    nested = tiny(looks[0] | {"config": part}, looks[1] | {"config": {"vision_config": None}})
+    assert nested.torch["vision_config"] == nested.paddle["vision_config"]
     assert any("hidden_act (activation) is 'gelu_new' in torch and 'gelu' in paddle" in note for note in words.notes)
 
 
@@ -121,8 +136,42 @@ def test_a_batch_has_padding_and_fits_the_configuration():
     assert (ids[mask == 0] == 1).all()
     assert (mask.sum(1) < ids.shape[1]).any()
     assert mask.any(1).all()
-    labels = make_labels({"out.logits": np.zeros((*ids.shape, 97))}, made)
+    labels = make_labels({"out.logits": np.zeros((*ids.shape, 97))})
     assert labels.shape == ids.shape
+
+
+def test_the_other_batches_leave_something_to_attend_to_and_to_learn():
+    batch = make_batch(WORDS, WORDS, {"vocab_size": 97}) | {"labels": np.arange(48).reshape(3, 16)}
+    mask = probes.with_holes(batch)["attention_mask"]
+    assert mask[:, 0].all()
+    assert (mask.sum(1) < 16).all()
+    assert (mask != mask[0]).any()
+    labels = probes.with_ignored(batch)["labels"]
+    assert 0 < (labels == probes.IGNORED).sum() < labels.size
+    assert np.array_equal(labels[labels >= 0], batch["labels"][labels >= 0])
+    assert probes.with_ignored({"labels": np.ones((3, 1))}) is None
+    weights = {"h.0.q_proj.weight": np.ones((2, 2)), "h.0.k_proj.weight": np.ones((2, 2))}
+    assert {name: value.max() for name, value in probes.saturated(weights).items()} == dict(
+        zip(weights, (16, 1), strict=True)
+    )
+
+
+def test_only_the_outermost_modules_without_a_counterpart_are_told():
+    modules = tuple(Module(name, "M", False, ()) for name in (ROOT, "a", "a.b", "a.b.c", "d"))
+    side = Side(modules, {}, {f"{module.name}:out": ((2, 3), "f") for module in modules})
+    assert dict(unmatched({ROOT: ROOT, "d": "d"}, side, side)) == {"torch": ["a"], "paddle": ["a"]}
+
+
+def test_the_audit_goes_on_past_a_model_that_fails_and_writes_whole_tables_only(monkeypatch):
+    def fail(*_, **__):
+        raise ValueError("one line\nand another")
+
+    monkeypatch.setattr("align.foreign.compare.compare_targets", fail)
+    row = audit.compare("Model", ("forward",))
+    assert (row.verdict, row.text) == ("not comparable", "ValueError: one line and another")
+    monkeypatch.setattr("sys.argv", ["audit", "bert", "--write", "audit.md"])
+    with pytest.raises(SystemExit):
+        audit.main()
 
 
 def test_a_batch_for_unknown_words_is_asked_for():

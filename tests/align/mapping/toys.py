@@ -64,6 +64,37 @@ def attend(q, k, v, mask):
     return out.reshape([*out.shape[:2], -1])
 
 
+class TorchTied(torch.nn.Module):
+    """The output layer is the table, read the other way."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = torch.nn.Embedding(VOCABULARY, WIDTH)
+        self.output = torch.nn.Linear(WIDTH, VOCABULARY, bias=False)
+        self.output.weight = self.embedding.weight
+
+    def forward(self, input_ids):
+        return {"logits": self.output(torch.tanh(self.embedding(input_ids)))}
+
+
+class Tied(paddle.nn.Layer):
+    class Back(paddle.nn.Layer):
+        def __init__(self, weight):
+            super().__init__()
+            self.shared = weight
+
+        def forward(self, x):
+            return paddle.matmul(x, self.shared, transpose_y=True)
+
+    def __init__(self):
+        super().__init__()
+        self.table = paddle.nn.Embedding(VOCABULARY, WIDTH)
+        self.back = self.Back(self.table.weight)
+
+    def forward(self, input_ids):
+        return {"logits": self.back(paddle.tanh(self.table(input_ids)))}
+
+
 class Alike(paddle.nn.Layer):
     """Names that say the same in other words."""
 
