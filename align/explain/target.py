@@ -3,6 +3,7 @@
 import numpy as np
 
 from align.difference import MASKED
+from align.verdict import TAU
 
 ACCEPTED = 1e-9  # of the difference
 # A difference near rounding: the residual must pass at the edge, and stand this far below the difference.
@@ -26,15 +27,21 @@ class Target:
         self.differing = actual.size if expected.shape != actual.shape else int((expected != actual).sum())
 
     def _scale(self, expected: np.ndarray) -> float:
-        """The largest ordinary difference; where there is none (shapes, masks), the largest ordinary value."""
+        """The largest ordinary difference; where there is none (shapes, masks), the largest ordinary value.
+
+        Beside masks that differ, an ordinary difference within the limit (or, where no limit is known, within 10⁻¹² of
+        the largest value) is rounding, and no measure of what the masks do.
+        """
         actual = self.actual.astype(np.float64)
         ordinary = _ordinary(actual)
+        largest = float(np.abs(actual[ordinary]).max(initial=0.0)) or 1.0
         if expected.shape == actual.shape:
             both = ordinary & _ordinary(expected)
-            error = np.abs(np.where(both, actual, 0.0) - np.where(both, expected, 0.0))
-            if error.size and float(error.max()) > 0.0:
-                return float(error.max())
-        return float(np.abs(actual[ordinary]).max(initial=0.0)) or 1.0
+            error = float(np.abs(np.where(both, actual, 0.0) - np.where(both, expected, 0.0)).max(initial=0.0))
+            masks_differ = not np.array_equal(actual[~both], expected[~both], equal_nan=True)
+            if error > (max(self.limit, TAU * largest) if masks_differ else 0.0):
+                return error
+        return largest
 
     def residual(self, predicted: np.ndarray) -> float:
         """What is left of the difference once `predicted` stands for the expected value; infinite if not comparable."""
