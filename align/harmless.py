@@ -3,14 +3,14 @@
 Consistently permuted heads, fused projections or a missing key bias change what stands inside a module and nothing of
 what it computes. So each finding's enclosing modules are tried, nearest first: everything inside is left native on
 both sides, and if the composite's own outputs agree, what was found inside is harmless. The model as a whole is never
-tried.
+tried, nor is a composite that changes its input in place on one side only.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from align.blame import Finding
-from align.edges import ROOT, ancestors, inside, is_input, module_of
+from align.edges import ROOT, ancestors, inside, is_change, is_input, module_of
 from align.verdict import Verdict
 
 # A composite may only excuse an error that it would have shown 2¹⁰ times over: noise must not swallow a small bug.
@@ -36,7 +36,7 @@ def excuse(found: Sequence[Finding], modules: Sequence[str], judge: Judge) -> tu
 
     `modules` are the modules that ran; `judge` replays with the given modules left native and returns the verdicts.
     """
-    ran = set(modules)
+    ran = set(modules) - {module_of(f.edge) for f in found if is_change(f.edge)}
     chains = {f: [c for c in _chain(f) if c in ran and c != ROOT] for f in found}
     excused: dict[Finding, str] = {}
     for level in range(max((len(c) for c in chains.values()), default=0)):

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from align.blame import findings
+from align.blame import Finding, findings
 from align.difference import difference
 from align.harmless import excuse
 from align.report import Report, write_json
@@ -90,6 +90,11 @@ def test_the_nearest_composite_that_agrees_excuses():
     assert standing == []
     assert [(e.finding.module, e.composite) for e in excused] == [("m.b.c", "m")]
     assert asked == [frozenset({"m.b.c"}), frozenset({"m.b", "m.b.c"})]
+
+
+def test_a_composite_that_changes_its_input_in_place_excuses_nothing():
+    found = [*findings([edge("m.b:out", 1e-3, caller="m")]), Finding("m", "only torch has m:after0", "m:after0")]
+    assert excuse(found, ["<root>", "m", "m.b"], lambda native: [edge("m:out")]) == (found, [])
 
 
 def test_the_model_as_a_whole_excuses_nothing():
