@@ -23,9 +23,9 @@ def mutations(site: Site) -> list[Mutation]:
     names = [name for name in site.shapes if name not in site.tied]
     found = []
     for kind, name, optimizer, quantity, bug, explained in _KINDS:
-        if isinstance(bug, Changed) and not bug.matters(preset(optimizer), names):
+        if isinstance(bug, Changed | Partial) and not bug.matters(preset(optimizer), names):
             continue
-        apply = bug.within(preset(optimizer)) if isinstance(bug, Changed) else bug
+        apply = bug.within(preset(optimizer)) if isinstance(bug, Changed | Partial) else bug
         blamed = quantity if quantity.startswith("schedule") else f"{optimizer}: {quantity}"
         found.append(Mutation(kind, name, "optimizer", blamed, apply, explained, options={"optimizer": optimizer}))
     return found
@@ -49,6 +49,21 @@ class Changed:
         """Whether it changes more than words: a filter may leave the same names out in other ways."""
         other = replace(spec, **self._changes)
         return replace(other, no_decay=spec.no_decay) != spec or groups(spec, names) != groups(other, names)
+
+
+class Partial:
+    """A bug that touches some parameters only, by their names."""
+
+    def __init__(self, apply: Apply, concerns: Callable[[str], bool]) -> None:
+        self._apply, self._concerns = apply, concerns
+
+    def within(self, spec: OptimizerSpec) -> Apply:
+        """The bug, whatever is asked for."""
+        return self._apply
+
+    def matters(self, spec: OptimizerSpec, names: list[str]) -> bool:
+        """Whether there is such a parameter: GAU-α, say, has no biases."""
+        return any(map(self._concerns, names))
 
 
 def _wrap(session: Session, change: Callable[[Any], Callable[[OptimizerSpec], Any]]) -> None:
@@ -138,8 +153,21 @@ def _each(gradients: dict[str, np.ndarray], limit: float) -> dict[str, np.ndarra
     return {name: _scaled({name: g}, limit)[name] for name, g in gradients.items()}
 
 
+def _is_norm(name: str) -> bool:
+    return bool(re.search("norm", name, re.IGNORECASE))
+
+
+def _is_bias(name: str) -> bool:
+    return name.endswith("bias")
+
+
+def _is_spared(name: str) -> bool:
+    """From weight decay, that is."""
+    return bool(re.search("|".join(NOT_DECAYED), name, re.IGNORECASE))
+
+
 def _not_norms(gradients: dict[str, np.ndarray], limit: float) -> dict[str, np.ndarray]:
-    return gradients | _scaled({name: g for name, g in gradients.items() if not re.search("norm", name, re.I)}, limit)
+    return gradients | _scaled({name: g for name, g in gradients.items() if not _is_norm(name)}, limit)
 
 
 def _before_unscaling(gradients: dict[str, np.ndarray], limit: float) -> dict[str, np.ndarray]:
@@ -207,14 +235,21 @@ def _ends_at(schedule: Schedule, lr: float, k: int) -> float:
 _INVERTED = (rf"^(?!.*(?:{'|'.join(NOT_DECAYED)}))",)
 
 # (kind, name, optimizer, quantity that is wrong first, bug, what the explanation says)
-_KINDS: tuple[tuple[str, str, str, str, Changed | Apply, str], ...] = (
+_KINDS: tuple[tuple[str, str, str, str, Changed | Partial | Apply, str], ...] = (
     ("OP01", "case_of_letters", "adamw", "parameters", Changed(no_decay=("(?-i:bias)", "(?-i:norm)")), "weight decay"),
     ("OP01", "norms", "adamw", "parameters", Changed(no_decay=("bias",)), "weight decay"),
     ("OP01", "biases", "adamw", "parameters", Changed(no_decay=("norm",)), "weight decay"),
     ("OP01", "biases_momentum", "momentum", "momentum_buffer", Changed(no_decay=("norm",)), "weight decay"),
     ("OP02", "everything", "adamw", "parameters", Changed(no_decay=()), "every parameter"),
     ("OP02", "nothing", "adamw", "parameters", Changed(no_decay=("",)), "no parameter"),
-    ("OP03", "inverted", "adamw", "parameters", Changed(no_decay=_INVERTED), "exactly the parameters"),
+    (
+        "OP03",
+        "inverted",
+        "adamw",
+        "parameters",
+        Partial(Changed(no_decay=_INVERTED).within(preset("adamw")), _is_spared),  # without any, it is OP02
+        "exactly the parameters",
+    ),
     ("OP04", "coupled", "adamw", "exp_avg", Changed(name="adam"), "L2"),
     ("OP04", "decoupled", "adam-l2", "exp_avg", Changed(name="adamw"), "decoupled"),
     ("OP05", "adamw", "adamw", "parameters", Changed(eps=1e-6), "ε is 1e-06 instead of 1e-08"),
@@ -238,7 +273,7 @@ _KINDS: tuple[tuple[str, str, str, str, Changed | Apply, str], ...] = (
         _clipping(lambda found, limit: {name: g.clip(-limit, limit) for name, g in found.items()}),
         "by value",
     ),
-    ("OP11", "not_norms", "sgd", "clip", _clipping(_not_norms), "leaves out"),
+    ("OP11", "not_norms", "sgd", "clip", Partial(_clipping(_not_norms), _is_norm), "leaves out"),
     ("OP11", "other_norm", "lamb", "clip", Changed(clip_norm=5.0), "to 5 instead of 1"),
     ("OP12", "no_eps", "adamw", "clip", _clipping(lambda found, limit: _scaled(found, limit, 0.0)), "without 1e-6"),
     ("OP12", "twice", "adamw", "clip", _clipping(lambda found, limit: _scaled(_scaled(found, limit), limit)), "twice"),
@@ -255,7 +290,14 @@ _KINDS: tuple[tuple[str, str, str, str, Changed | Apply, str], ...] = (
     ("OP15", "dampening", "momentum", "momentum_buffer", _quirk(Quirks(dampening=True)), "dampened"),
     ("OP15", "nesterov", "nesterov", "parameters", Changed(nesterov=False), "momentum is plain"),
     ("OP15", "amsgrad", "amsgrad", "max_exp_avg_sq", Changed(amsgrad=False), "the last"),
-    ("OP15", "lamb_trust", "lamb", "parameters", _quirk(Quirks(trust="decayed")), "no trust ratio"),
+    (
+        "OP15",
+        "lamb_trust",
+        "lamb",
+        "parameters",
+        Partial(_quirk(Quirks(trust="decayed")), _is_spared),
+        "no trust ratio",
+    ),
     ("OP16", "too_deep", "electra", "learning rate", _with(_TooDeep), "one layer too deep"),
     ("OP16", "not_applied", "electra", "learning rate", Changed(layer_decay=1.0), "not applied"),
     ("OP16", "other_decay", "electra", "learning rate", Changed(layer_decay=0.9), "0.9 instead of 0.8"),
@@ -264,7 +306,7 @@ _KINDS: tuple[tuple[str, str, str, str, Changed | Apply, str], ...] = (
         "biases_twice",
         "adamw",
         "parameters",
-        _quirk(Quirks(scale=2.0), lambda name: name.endswith("bias")),
+        Partial(_quirk(Quirks(scale=2.0), _is_bias), _is_bias),
         "2 times as large",
     ),
     ("OP17", "all_twice", "adamw", "learning rate", _with(_DoubleRate), "2 times"),

@@ -64,6 +64,13 @@ def test_there_are_enough_kinds():
     assert {bug.kind for bug in BUGS} >= {f"LR{n:02d}" for n in range(1, 6)}
 
 
+def test_kinds_that_touch_no_parameter_are_not_tried():
+    """GAU-α has neither biases nor norms with weights, and so nothing that weight decay spares."""
+    partial = {("OP03", "inverted"), ("OP11", "not_norms"), ("OP15", "lamb_trust"), ("OP17", "biases_twice")}
+    assert {(bug.kind, bug.name) for bug in BUGS} >= partial
+    assert not {(bug.kind, bug.name) for bug in mutations(survey("gau_alpha", "paddle"))} & partial
+
+
 @pytest.mark.parametrize(("number", "bug"), list(enumerate(BUGS)), ids=str)
 def test_a_bug_on_either_side_is_named_and_explained(number, bug):
     side = ("paddle", "torch")[number % 2]
