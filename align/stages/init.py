@@ -158,7 +158,9 @@ def _constants(findings: Findings, name: str, torch: Builds, paddle: Builds) -> 
         always, never = (paddle, torch) if drawn[0] else (torch, paddle)
         constant = (actual if drawn[0] else expected)[0]
         text = (
-            f"always {constant.flat[0] + 0.0:g}" if _is_flat(constant) else "the same values in every build (a fixed seed?)"
+            f"always {constant.flat[0] + 0.0:g}"
+            if _is_flat(constant)
+            else "the same values in every build (a fixed seed?)"
         )
         fresh = _initialiser(expected if drawn[0] else actual)
         said = f"{text} in {always.side}, {fresh.text if fresh else 'drawn at random'} in {never.side}"
