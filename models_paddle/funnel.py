@@ -18,7 +18,7 @@ Of an attention mask, 1 is a token and 0 is padding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any, cast
@@ -30,6 +30,7 @@ from paddle.nn.initializer import Constant, Normal, Uniform
 
 einsum = cast(Callable[..., Tensor], paddle.einsum)  # whose own annotation allows for None
 
+QUERIES = 64  # of an attention at a time, whose scores stay in the processor's cache
 MASKED = 1e6  # what the score of a masked key loses
 CLS_TYPE = 2
 IGNORED = -100  # the label of what no loss counts
@@ -191,27 +192,51 @@ class FunnelAttentionStructure(nn.Layer):
         return phi, pi, paddle.concat([cos, sin], axis=-1), paddle.concat([-sin, cos], axis=-1)
 
 
-class FunnelRelativeShiftScore(nn.Layer):
-    """q · (R·kernel) for every distance R; then each query's row slides to where its own distances begin."""
+def slices(x: Tensor, size: int) -> Iterator[tuple[slice, Tensor]]:
+    """`size` rows of (B, L, …) at a time, each with where they stand."""
+    starts = range(0, x.shape[1], size)
+    sizes = [min(size, x.shape[1] - start) for start in starts]
+    parts = zip(starts, sizes, x.split(sizes, axis=1), strict=True)
+    return ((slice(start, start + length), part) for start, length, part in parts)
 
-    def forward(self, query: Tensor, kernel: Tensor, positions: tuple[Tensor, int]) -> Tensor:
-        """(B, Q, N, d), (D, N, d), ((R, D), shift) → (B, N, Q, K)."""
+
+class FunnelPositionScore(nn.Layer):
+    """q · (kernel applied to the encoding of the distance) for every query and key."""
+
+    def forward(self, query: Tensor, kernel: Tensor, positions: Any) -> Tensor:
+        """(B, Q, N, d), (D, N, d) and what FunnelAttentionStructure has for the positions → (B, N, Q, K)."""
+        (scores,) = self.parts(query, kernel, positions, size=query.shape[1])
+        return scores
+
+    def parts(self, query: Tensor, kernel: Tensor, positions: Any, size: int) -> Iterable[Tensor]:
+        """The same for `size` queries at a time."""
+        raise NotImplementedError
+
+
+class FunnelRelativeShiftScore(FunnelPositionScore):
+    """q · (R·kernel) for every distance R of these queries; then each row slides to where its own distances begin."""
+
+    def parts(self, query: Tensor, kernel: Tensor, positions: Any, size: int) -> Iterable[Tensor]:
         encoding, shift = positions
-        (B, Q, N, _), R = query.shape, encoding.shape[0]
-        scores = einsum("bqnd,rnd->bnqr", query, einsum("re,end->rnd", encoding, kernel))
-        scores = scores.reshape([B, N, R, Q])[:, :, shift:].reshape([B, N, Q, R - shift])
-        return scores[..., : R - shift * Q]  # row i has moved on by shift·(Q − i)
+        distances = einsum("re,end->rnd", encoding, kernel)
+        for at, some in slices(query, size):
+            few = distances[shift * (query.shape[1] - at.stop) : len(distances) - shift * at.start]
+            (B, Q, N, _), R, further = some.shape, len(few), shift * (some.shape[1] - 1)
+            scores = einsum("bqnd,rnd->bnqr", some, few).reshape([B, N, R, Q])
+            _, scores = scores.split([shift, R - shift], axis=2)  # many times as fast as slices, and back as well
+            scores, _ = scores.reshape([B, N, Q, R - shift]).split([R - shift - further, further], axis=3)
+            yield scores  # in which row i has moved on by shift·(Q − i)
 
 
-class FunnelFactorizedScore(nn.Layer):
+class FunnelFactorizedScore(FunnelPositionScore):
     """The same scores, from the sines and cosines of the two positions: nothing slides, but it takes Q·N·D numbers."""
 
-    def forward(self, query: Tensor, kernel: Tensor, positions: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
-        """(B, Q, N, d), (D, N, d), (φ, π (Q, D), ψ, ω (K, D)) → (B, N, Q, K)."""
+    def parts(self, query: Tensor, kernel: Tensor, positions: Any, size: int) -> Iterable[Tensor]:
         phi, pi, psi, omega = positions
-        projected = einsum("bqnd,end->bqne", query, kernel)  # (B, Q, N, D)
-        scores = einsum("bqne,ke->bnqk", projected * phi[:, None], psi)
-        return scores + einsum("bqne,ke->bnqk", projected * pi[:, None], omega)
+        for at, some in slices(query, size):
+            projected = einsum("bqnd,end->bqne", some, kernel)  # (B, Q, N, D)
+            scores = einsum("bqne,ke->bnqk", projected * phi[at, None], psi)
+            yield scores + einsum("bqne,ke->bnqk", projected * pi[at, None], omega)
 
 
 class FunnelSegmentScore(nn.Layer):
@@ -220,7 +245,9 @@ class FunnelSegmentScore(nn.Layer):
     def forward(self, query: Tensor, embedding: Tensor, same_segment: Tensor) -> Tensor:
         """(B, Q, N, d), (2, N, d), (B, Q, K) → (B, N, Q, K)."""
         different, same = einsum("bqnd,gnd->gbnq", query, embedding).unsqueeze(-1)
-        return paddle.where(same_segment[:, None], same, different)
+        shape = [*different.shape[:3], same_segment.shape[-1]]  # Paddle is slow with operands of several shapes …
+        is_same = same_segment[:, None].astype(query.dtype).expand(shape)
+        return same.expand(shape) * is_same + different.expand(shape) * (1 - is_same)  # … and with `where`
 
 
 class FunnelMaskedSoftmax(nn.Layer):
@@ -232,17 +259,29 @@ class FunnelMaskedSoftmax(nn.Layer):
     def forward(self, scores: Tensor, mask: Tensor) -> Tensor:
         """(B, N, Q, K), (B, K) → (B, N, Q, K)."""
         lost = MASKED * (mask.amax(-1, keepdim=True) - mask)
-        return F.softmax(scores - lost[:, None, None], axis=-1)
+        return F.softmax(scores - lost[:, None, None].expand(scores.shape), axis=-1)
 
 
-POSITION_SCORES: dict[str, type[nn.Layer]] = {
+POSITION_SCORES: dict[str, type[FunnelPositionScore]] = {
     "relative_shift": FunnelRelativeShiftScore,
     "factorized": FunnelFactorizedScore,
 }
 
 
+def divisible(*steps: nn.Layer) -> bool:
+    """Whether an attention may go by parts of its queries: its steps are those of this file, and nobody looks on."""
+    known = (*POSITION_SCORES.values(), FunnelSegmentScore, FunnelMaskedSoftmax, nn.Dropout)
+    return all(type(step) in known for step in steps) and not any(
+        "forward" in vars(step) or step._forward_pre_hooks or step._forward_post_hooks for step in steps
+    )
+
+
 class FunnelRelMultiheadAttention(nn.Layer):
-    """LayerNorm(query + post_proj(softmax(content + not CLS · (position + segment)) · v))."""
+    """LayerNorm(query + post_proj(softmax(content + not CLS · (position + segment)) · v)).
+
+    Where nobody looks on, QUERIES queries at a time: so their scores stay in the processor's cache, and they are not
+    multiplied with distances that none of them has. The result is the same.
+    """
 
     def __init__(self, config: FunnelConfig) -> None:
         super().__init__()
@@ -267,18 +306,33 @@ class FunnelRelMultiheadAttention(nn.Layer):
 
     def forward(self, query: Tensor, context: Tensor, structure: Structure) -> Tensor:
         """(B, Q, D), (B, K, D) and an entry of FunnelAttentionStructure → (B, Q, D)."""
-        positions, same_segment, not_cls, mask = structure
         q = self.q_head(query).unflatten(-1, self.heads)  # (B, Q, N, d)
         k = self.k_head(context).unflatten(-1, self.heads)  # (B, K, N, d)
         v = self.v_head(context).unflatten(-1, self.heads)
-        relative = self.position_score((q + self.r_r_bias) * self.scale, self.r_kernel, positions)
-        relative = relative + self.segment_score((q + self.r_s_bias) * self.scale, self.seg_embed, same_segment)
+        of_position = (q + self.r_r_bias) * self.scale, self.r_kernel, structure[0]
+        size, steps = q.shape[1], (self.position_score, self.segment_score, self.softmax, self.attention_dropout)
+        if divisible(*steps):
+            size = QUERIES
+            parts = self.position_score.parts(*of_position, size)
+        else:
+            parts = [self.position_score(*of_position)]
+        queries = zip(slices(q, size), parts, strict=True)
+        mixed = paddle.concat(
+            [self._mixed(some, k, v, scores, at, *structure[1:]) for (at, some), scores in queries], axis=1
+        )
+        return self.layer_norm(query + self.hidden_dropout(self.post_proj(mixed.flatten(2))))
+
+    def _mixed(
+        self, q: Tensor, k: Tensor, v: Tensor, scores: Tensor, at: slice,
+        same_segment: Tensor, not_cls: Tensor | None, mask: Tensor,
+    ) -> Tensor:  # fmt: skip
+        """The values that the queries `at` attend to, by their position scores (B, N, q, K): (B, q, N, d)."""
+        scores = scores + self.segment_score((q + self.r_s_bias) * self.scale, self.seg_embed, same_segment[:, at])
         if not_cls is not None:
-            relative = relative * not_cls
-        scores = einsum("bqnd,bknd->bnqk", (q + self.r_w_bias) * self.scale, k) + relative
+            scores = scores * not_cls[at]
+        scores = einsum("bqnd,bknd->bnqk", (q + self.r_w_bias) * self.scale, k) + scores
         attended = self.attention_dropout(self.softmax(scores, mask))
-        mixed = einsum("bnqk,bknd->bqnd", attended, v).flatten(2)  # (B, Q, N·d)
-        return self.layer_norm(query + self.hidden_dropout(self.post_proj(mixed)))
+        return einsum("bnqk,bknd->bqnd", attended, v)
 
 
 class FunnelPositionwiseFFN(nn.Layer):

@@ -19,7 +19,7 @@ Of an attention mask, 1 is a token and 0 is padding.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
@@ -28,6 +28,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+QUERIES = 64  # of an attention at a time, whose scores stay in the processor's cache
 MASKED = 1e6  # what the score of a masked key loses
 CLS_TYPE = 2
 IGNORED = -100  # the label of what no loss counts
@@ -197,27 +198,48 @@ class FunnelAttentionStructure(nn.Module):
         return phi, pi, torch.cat([cos, sin], dim=-1), torch.cat([-sin, cos], dim=-1)
 
 
-class FunnelRelativeShiftScore(nn.Module):
-    """q · (R·kernel) for every distance R; then each query's row slides to where its own distances begin."""
+def slices(x: Tensor, size: int) -> Iterator[tuple[slice, Tensor]]:
+    """`size` rows of (B, L, …) at a time, each with where they stand."""
+    starts = range(0, x.shape[1], size)
+    return ((slice(start, start + part.shape[1]), part) for start, part in zip(starts, x.split(size, 1), strict=True))
 
-    def forward(self, query: Tensor, kernel: Tensor, positions: tuple[Tensor, int]) -> Tensor:
-        """(B, Q, N, d), (D, N, d), ((R, D), shift) → (B, N, Q, K)."""
+
+class FunnelPositionScore(nn.Module):
+    """q · (kernel applied to the encoding of the distance) for every query and key."""
+
+    def forward(self, query: Tensor, kernel: Tensor, positions: Any) -> Tensor:
+        """(B, Q, N, d), (D, N, d) and what FunnelAttentionStructure has for the positions → (B, N, Q, K)."""
+        (scores,) = self.parts(query, kernel, positions, size=query.shape[1])
+        return scores
+
+    def parts(self, query: Tensor, kernel: Tensor, positions: Any, size: int) -> Iterable[Tensor]:
+        """The same for `size` queries at a time."""
+        raise NotImplementedError
+
+
+class FunnelRelativeShiftScore(FunnelPositionScore):
+    """q · (R·kernel) for every distance R of these queries; then each row slides to where its own distances begin."""
+
+    def parts(self, query: Tensor, kernel: Tensor, positions: Any, size: int) -> Iterable[Tensor]:
         encoding, shift = positions
-        (B, Q, N, _), R = query.shape, encoding.shape[0]
-        scores = torch.einsum("bqnd,rnd->bnqr", query, torch.einsum("re,end->rnd", encoding, kernel))
-        scores = scores.reshape(B, N, R, Q)[:, :, shift:].reshape(B, N, Q, R - shift)
-        return scores[..., : R - shift * Q]  # row i has moved on by shift·(Q − i)
+        distances = torch.einsum("re,end->rnd", encoding, kernel)
+        for at, some in slices(query, size):
+            few = distances[shift * (query.shape[1] - at.stop) : len(distances) - shift * at.start]
+            (B, Q, N, _), R = some.shape, len(few)
+            scores = torch.einsum("bqnd,rnd->nbqr", some, few).reshape(N, B, R, Q)
+            scores = scores[:, :, shift:].reshape(N, B, Q, R - shift)  # row i has moved on by shift·(Q − i)
+            yield scores[..., : R - shift * Q].transpose(0, 1)
 
 
-class FunnelFactorizedScore(nn.Module):
+class FunnelFactorizedScore(FunnelPositionScore):
     """The same scores, from the sines and cosines of the two positions: nothing slides, but it takes Q·N·D numbers."""
 
-    def forward(self, query: Tensor, kernel: Tensor, positions: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
-        """(B, Q, N, d), (D, N, d), (φ, π (Q, D), ψ, ω (K, D)) → (B, N, Q, K)."""
+    def parts(self, query: Tensor, kernel: Tensor, positions: Any, size: int) -> Iterable[Tensor]:
         phi, pi, psi, omega = positions
-        projected = torch.einsum("bqnd,end->bqne", query, kernel)  # (B, Q, N, D)
-        scores = torch.einsum("bqne,ke->bnqk", projected * phi[:, None], psi)
-        return scores + torch.einsum("bqne,ke->bnqk", projected * pi[:, None], omega)
+        for at, some in slices(query, size):
+            projected = torch.einsum("bqnd,end->bqne", some, kernel)  # (B, Q, N, D)
+            scores = torch.einsum("bqne,ke->bnqk", projected * phi[at, None], psi)
+            yield scores + torch.einsum("bqne,ke->bnqk", projected * pi[at, None], omega)
 
 
 class FunnelSegmentScore(nn.Module):
@@ -226,7 +248,8 @@ class FunnelSegmentScore(nn.Module):
     def forward(self, query: Tensor, embedding: Tensor, same_segment: Tensor) -> Tensor:
         """(B, Q, N, d), (2, N, d), (B, Q, K) → (B, N, Q, K)."""
         different, same = torch.einsum("bqnd,gnd->gbnq", query, embedding)[..., None]
-        return torch.where(same_segment[:, None], same, different)
+        is_same = same_segment[:, None].to(query.dtype)  # torch.where would take five times as long
+        return torch.addcmul(different * (1 - is_same), same, is_same)
 
 
 class FunnelMaskedSoftmax(nn.Module):
@@ -237,28 +260,31 @@ class FunnelMaskedSoftmax(nn.Module):
 
     def forward(self, scores: Tensor, mask: Tensor) -> Tensor:
         """(B, N, Q, K), (B, K) → (B, N, Q, K)."""
-        return (scores - self.lost(mask)).softmax(-1)
-
-    def lost(self, mask: Tensor) -> Tensor:
-        return (MASKED * (mask.amax(-1, keepdim=True) - mask))[:, None, None]  # (B, K) → (B, 1, 1, K)
+        lost = MASKED * (mask.amax(-1, keepdim=True) - mask)
+        return (scores - lost[:, None, None]).softmax(-1)
 
 
-def fusible(*steps: nn.Module) -> bool:
-    """Whether one kernel may do the softmax and the dropout of an attention: nothing drops out, and nobody looks on."""
-    return [type(step) for step in steps] == [FunnelMaskedSoftmax, nn.Dropout] and not any(
-        (step.training and getattr(step, "p", 0)) or "forward" in vars(step)  # dropout at work, another's code
-        or step._forward_hooks or step._forward_pre_hooks or step._backward_hooks for step in steps
-    )  # fmt: skip
-
-
-POSITION_SCORES: dict[str, type[nn.Module]] = {
+POSITION_SCORES: dict[str, type[FunnelPositionScore]] = {
     "relative_shift": FunnelRelativeShiftScore,
     "factorized": FunnelFactorizedScore,
 }
 
 
+def divisible(*steps: nn.Module) -> bool:
+    """Whether an attention may go by parts of its queries: its steps are those of this file, and nobody looks on."""
+    known = (*POSITION_SCORES.values(), FunnelSegmentScore, FunnelMaskedSoftmax, nn.Dropout)
+    return all(type(step) in known for step in steps) and not any(
+        "forward" in vars(step) or step._forward_hooks or step._forward_pre_hooks or step._backward_hooks
+        for step in steps
+    )  # fmt: skip
+
+
 class FunnelRelMultiheadAttention(nn.Module):
-    """LayerNorm(query + post_proj(softmax(content + not CLS · (position + segment)) · v))."""
+    """LayerNorm(query + post_proj(softmax(content + not CLS · (position + segment)) · v)).
+
+    Where nobody looks on, QUERIES queries at a time: so their scores stay in the processor's cache, and they are not
+    multiplied with distances that none of them has. The result is the same.
+    """
 
     def __init__(self, config: FunnelConfig) -> None:
         super().__init__()
@@ -282,26 +308,33 @@ class FunnelRelMultiheadAttention(nn.Module):
 
     def forward(self, query: Tensor, context: Tensor, structure: Structure) -> Tensor:
         """(B, Q, D), (B, K, D) and an entry of FunnelAttentionStructure → (B, Q, D)."""
-        positions, same_segment, not_cls, mask = structure
         q = self.q_head(query).unflatten(-1, self.heads)  # (B, Q, N, d)
-        k = self.k_head(context).unflatten(-1, self.heads)  # (B, K, N, d)
-        v = self.v_head(context).unflatten(-1, self.heads)
-        relative = self.position_score((q + self.r_r_bias) * self.scale, self.r_kernel, positions)
-        relative = relative + self.segment_score((q + self.r_s_bias) * self.scale, self.seg_embed, same_segment)
-        if not_cls is not None:
-            relative *= not_cls  # in place, like what follows: memory is most of what these steps cost
-        q = (q + self.r_w_bias) * self.scale
-        if fusible(self.softmax, self.attention_dropout):
-            q, k, v = (heads.transpose(1, 2) for heads in (q, k, v))
-            relative -= self.softmax.lost(mask)
-            mixed = F.scaled_dot_product_attention(q, k, v, relative, scale=1.0)
-            mixed = mixed.transpose(1, 2)
+        k = self.k_head(context).unflatten(-1, self.heads).transpose(1, 2).contiguous()  # (B, N, K, d)
+        v = self.v_head(context).unflatten(-1, self.heads).transpose(1, 2).contiguous()
+        of_position = (q + self.r_r_bias) * self.scale, self.r_kernel, structure[0]
+        size, steps = q.shape[1], (self.position_score, self.segment_score, self.softmax, self.attention_dropout)
+        if divisible(*steps):
+            size = QUERIES
+            parts = self.position_score.parts(*of_position, size)
         else:
-            scores = torch.einsum("bqnd,bknd->bnqk", q, k)
-            scores += relative
-            attended = self.attention_dropout(self.softmax(scores, mask))
-            mixed = torch.einsum("bnqk,bknd->bqnd", attended, v)  # (B, Q, N, d)
+            parts = [self.position_score(*of_position)]
+        queries = zip(slices(q, size), parts, strict=True)
+        mixed = torch.cat(
+            [self._mixed(some, k, v, scores, at, *structure[1:]) for (at, some), scores in queries], dim=1
+        )
         return self.layer_norm(query + self.hidden_dropout(self.post_proj(mixed.flatten(2))))
+
+    def _mixed(
+        self, q: Tensor, k: Tensor, v: Tensor, scores: Tensor, at: slice,
+        same_segment: Tensor, not_cls: Tensor | None, mask: Tensor,
+    ) -> Tensor:  # fmt: skip
+        """The values that the queries `at` attend to, by their position scores (B, N, q, K): (B, q, N, d)."""
+        scores = scores + self.segment_score((q + self.r_s_bias) * self.scale, self.seg_embed, same_segment[:, at])
+        if not_cls is not None:
+            scores *= not_cls[at]
+        scores = (((q + self.r_w_bias) * self.scale).transpose(1, 2) @ k.mT).add_(scores)
+        attended = self.attention_dropout(self.softmax(scores, mask))
+        return (attended @ v).transpose(1, 2)
 
 
 class FunnelPositionwiseFFN(nn.Module):

