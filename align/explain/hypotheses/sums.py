@@ -161,7 +161,7 @@ def _differences(
     evidence: Evidence, tensors: Mapping[str, np.ndarray], expected: np.ndarray, actual: np.ndarray
 ) -> Iterator[Candidate]:
     """A sum of recorded tensors on top of the expected value or in its place, everywhere or where a mask says so."""
-    sizes = expected.shape
+    sizes, rounding = expected.shape, _SAME * float(np.abs(expected).max())
     masks = _masks(evidence, sizes)
     places = {"": np.ones(())} | {
         f", where {evidence.name(name)} is {side}": np.broadcast_to(mask == side, sizes)
@@ -173,7 +173,8 @@ def _differences(
         for alone in (False, True):
             start = np.zeros(()) if alone else expected
             rest = actual - start
-            found = None if np.any(rest[np.broadcast_to(place == 0, sizes)]) else _find(local, rest)
+            elsewhere = np.abs(rest[np.broadcast_to(place == 0, sizes)]).max(initial=0.0)
+            found = _find(local, rest) if elsewhere <= rounding else None
             if found is not None:
                 fitted = sum(recognise(factor, sizes) is None for factor in found.terms.values())
                 text = f"{_all_there_is(found, sizes) if alone else _on_top(found, sizes)}{where}"
