@@ -323,14 +323,14 @@ class FunnelRelMultiheadAttention(nn.Layer):
         return self.layer_norm(query + self.hidden_dropout(self.post_proj(mixed.flatten(2))))
 
     def _mixed(
-        self, q: Tensor, k: Tensor, v: Tensor, scores: Tensor, at: slice,
+        self, q: Tensor, k: Tensor, v: Tensor, relative: Tensor, at: slice,
         same_segment: Tensor, not_cls: Tensor | None, mask: Tensor,
     ) -> Tensor:  # fmt: skip
         """The values that the queries `at` attend to, by their position scores (B, N, q, K): (B, q, N, d)."""
-        scores = scores + self.segment_score((q + self.r_s_bias) * self.scale, self.seg_embed, same_segment[:, at])
+        relative = relative + self.segment_score((q + self.r_s_bias) * self.scale, self.seg_embed, same_segment[:, at])
         if not_cls is not None:
-            scores = scores * not_cls[at]
-        scores = einsum("bqnd,bknd->bnqk", (q + self.r_w_bias) * self.scale, k) + scores
+            relative = relative * not_cls[at]
+        scores = einsum("bqnd,bknd->bnqk", (q + self.r_w_bias) * self.scale, k) + relative
         attended = self.attention_dropout(self.softmax(scores, mask))
         return einsum("bnqk,bknd->bqnd", attended, v)
 

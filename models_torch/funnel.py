@@ -325,14 +325,15 @@ class FunnelRelMultiheadAttention(nn.Module):
         return self.layer_norm(query + self.hidden_dropout(self.post_proj(mixed.flatten(2))))
 
     def _mixed(
-        self, q: Tensor, k: Tensor, v: Tensor, scores: Tensor, at: slice,
+        self, q: Tensor, k: Tensor, v: Tensor, relative: Tensor, at: slice,
         same_segment: Tensor, not_cls: Tensor | None, mask: Tensor,
     ) -> Tensor:  # fmt: skip
         """The values that the queries `at` attend to, by their position scores (B, N, q, K): (B, q, N, d)."""
-        scores = scores + self.segment_score((q + self.r_s_bias) * self.scale, self.seg_embed, same_segment[:, at])
+        relative = relative + self.segment_score((q + self.r_s_bias) * self.scale, self.seg_embed, same_segment[:, at])
         if not_cls is not None:
-            scores *= not_cls[at]
-        scores = (((q + self.r_w_bias) * self.scale).transpose(1, 2) @ k.mT).add_(scores)
+            relative *= not_cls[at]
+        scores = ((q + self.r_w_bias) * self.scale).transpose(1, 2) @ k.mT
+        scores += relative
         attended = self.attention_dropout(self.softmax(scores, mask))
         return (attended @ v).transpose(1, 2)
 

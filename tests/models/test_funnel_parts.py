@@ -37,3 +37,17 @@ def test_attention_by_parts_is_attention_as_a_whole(monkeypatch, side, attention
     assert len(calls) == sum(TINY.block_sizes[i] * TINY.block_repeats[i] for i in range(3)) + TINY.num_decoder_layers
     for parts, whole in zip(*results, strict=True):
         assert np.abs(parts - whole).max() <= 1e-12 * max(1, np.abs(whole).max())
+
+
+@both_sides
+@pytest.mark.parametrize("step", ["position_score", "segment_score", "softmax", "attention_dropout"])
+def test_what_is_put_in_the_place_of_a_step_sees_all_queries(monkeypatch, side, step):
+    monkeypatch.setattr(side, "QUERIES", 3)
+    config = replace(TINY, block_repeats=())
+    model, seen = pair("encoder", config)[side is paddle_funnel], []
+    for block in model.encoder.blocks:
+        for layer in block:
+            module = getattr(layer.attention, step)
+            module.forward = lambda *inputs, own=module.forward: seen.append(own(*inputs)) or seen[-1]
+    model(**{key: TENSOR[side](value) for key, value in batch("encoder").items()})
+    assert [scores.shape[2] for scores in seen] == [11, 11, 6, 3, 3]  # queries, in blocks of 2, 1 and 2 layers
