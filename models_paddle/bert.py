@@ -94,6 +94,7 @@ class BertSelfAttention(nn.Layer):
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         q, k, v = (self.split(project(hidden)) for project in (self.query, self.key, self.value))
         scores = paddle.matmul(q * self.scale, k, transpose_y=True)  # (B, H, L, L)
+        # the mask spread, heads as slices: Paddle broadcasts in a slow loop, and copies transposed views in another
         context = self.dropout(self.softmax(scores + mask.expand_as(scores))) @ v  # (B, H, L, d)
         return paddle.concat(context.unbind(1), axis=-1)  # (B, L, D)
 

@@ -170,6 +170,7 @@ class ConvBertSelfAttention(nn.Layer):
     def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
         q, k, v = (self.split(states) for states in (query, key, value))
         scores = paddle.matmul(q / math.sqrt(q.shape[-1]), k, transpose_y=True)  # (B, H, L, L)
+        # the mask spread, heads as slices: Paddle broadcasts in a slow loop, and copies transposed views in another
         context = self.dropout(self.softmax(scores + mask.expand_as(scores))) @ v  # (B, H, L, d)
         return paddle.concat(context.unbind(1), axis=-1)  # (B, L, A)
 

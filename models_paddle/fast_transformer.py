@@ -170,6 +170,7 @@ class FastAttention(nn.Layer):
         q, k, v = (part.unflatten(-1, (self.heads, -1)) for part in self.to_qkv(x).chunk(3, axis=-1))  # (B, L, H, d)
         turned_q, turned_k, turned_v = (q, k, v) if tables is None else (rotate(part, tables) for part in (q, k, v))
         global_q = self.pool(turned_q, self.to_q_attn_logits(q), mask)  # (B, 1, H, d)
+        # global vectors spread: Paddle broadcasts in a slow loop
         products = k * global_q.expand_as(k)
         products = products if tables is None else sum_pairs(products)
         global_k = self.pool(turned_k, self.to_k_attn_logits(products), mask)  # (B, 1, H, d)

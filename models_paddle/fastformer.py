@@ -75,6 +75,7 @@ class FastSelfAttention(nn.Layer):
         """The hidden states are (B, L, D), the mask (B, 1, L) is added to the scores."""
         query, key = self.query(hidden), self.key(hidden)
         global_query = self.pool(query, self.query_att(query), mask)  # (B, 1, D)
+        # global vectors spread: Paddle broadcasts in a slow loop
         products = key * global_query.expand_as(key)  # (B, L, D)
         global_key = self.pool(products, self.key_att(products), mask)  # (B, 1, D)
         return self.transform(query * global_key.expand_as(query)) + query

@@ -172,6 +172,7 @@ class GAUAlphaUnit(nn.Layer):
         q = self.rotary(self.q_scaleoffset(z), sin, cos) * scale
         k = self.rotary(self.k_scaleoffset(z), sin, cos)
         scores = paddle.matmul(q, k, transpose_y=True)  # (B, L, L)
+        # the mask spread: Paddle broadcasts in a slow loop
         attention = self.dropout(self.normalize(scores + mask.expand_as(scores)))
         return self.o_dense(u * (attention @ v))  # (B, L, e) → (B, L, D)
 

@@ -110,6 +110,7 @@ class RoFormerRotary(nn.Layer):
         """`states` (B, L, H, d), `turns` (L, d/2, 2); half precision, which has no complex numbers, is widened."""
         pairs = paddle.as_complex(states.astype(turns.dtype).unflatten(-1, (-1, 2)))  # (B, L, H, d/2)
         turns = turns[:, None].expand([-1, states.shape[2], -1, -1])  # (L, H, d/2, 2)
+        # a table for every head: Paddle is slow where other axes than the first are to be broadcast
         turned = pairs * paddle.as_complex(turns)
         return paddle.as_real(turned).flatten(-2).astype(states.dtype)
 
@@ -135,6 +136,7 @@ class RoFormerSelfAttention(nn.Layer):
             v = self.rotary(v, turns)
         q, k, v = (paddle.stack(states.unbind(2), axis=1) for states in (q / math.sqrt(q.shape[-1]), k, v))
         scores = paddle.matmul(q, k, transpose_y=True)  # (B, H, L, d) twice → (B, H, L, L)
+        # the mask spread, heads as slices: Paddle broadcasts in a slow loop, and copies transposed views in another
         context = self.dropout(self.softmax(scores + mask.expand_as(scores))) @ v  # (B, H, L, d)
         return paddle.concat(context.unbind(1), axis=-1)  # (B, L, D)
 
