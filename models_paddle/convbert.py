@@ -169,16 +169,17 @@ class ConvBertSelfAttention(nn.Layer):
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
         q, k, v = (self.split(states) for states in (query, key, value))
-        scores = (q / math.sqrt(q.shape[-1])) @ k.transpose([0, 1, 3, 2])  # (B, H, L, L)
-        context = self.dropout(self.softmax(scores + mask)) @ v  # (B, H, L, d)
-        return context.transpose([0, 2, 1, 3]).flatten(2)  # (B, L, A)
+        scores = paddle.matmul(q / math.sqrt(q.shape[-1]), k, transpose_y=True)  # (B, H, L, L)
+        # the mask spread, heads as slices: Paddle broadcasts in a slow loop, and copies transposed views in another
+        context = self.dropout(self.softmax(scores + mask.expand_as(scores))) @ v  # (B, H, L, d)
+        return paddle.concat(context.unbind(1), axis=-1)  # (B, L, A)
 
     def convolution(self, query: Tensor, hidden: Tensor) -> Tensor:
         kernels = self.conv_kernel_layer(self.key_conv_attn_layer(hidden) * query)  # (B, L, A) → (B, L, H·k)
         return convolve(self.conv_out_layer(hidden), self.conv_softmax(kernels.unflatten(-1, (self.heads, -1))))
 
     def split(self, states: Tensor) -> Tensor:
-        return states.unflatten(-1, (self.heads, -1)).transpose([0, 2, 1, 3])  # (B, L, A) → (B, H, L, d)
+        return paddle.stack(states.chunk(self.heads, axis=-1), axis=1)  # (B, L, A) → (B, H, L, d)
 
 
 class ConvBertGroupedLinear(nn.Layer):

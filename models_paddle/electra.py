@@ -102,12 +102,13 @@ class ElectraSelfAttention(nn.Layer):
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         q, k, v = (self.split(project(hidden)) for project in (self.query, self.key, self.value))
-        scores = (q / math.sqrt(q.shape[-1])) @ k.transpose([0, 1, 3, 2])  # (B, H, L, L)
-        context = self.dropout(self.softmax(scores + mask)) @ v  # (B, H, L, d)
-        return context.transpose([0, 2, 1, 3]).flatten(2)  # (B, L, D)
+        scores = paddle.matmul(q / math.sqrt(q.shape[-1]), k, transpose_y=True)  # (B, H, L, L)
+        # the mask spread, heads as slices: Paddle broadcasts in a slow loop, and copies transposed views in another
+        context = self.dropout(self.softmax(scores + mask.expand_as(scores))) @ v  # (B, H, L, d)
+        return paddle.concat(context.unbind(1), axis=-1)  # (B, L, D)
 
     def split(self, states: Tensor) -> Tensor:
-        return states.unflatten(-1, (self.heads, -1)).transpose([0, 2, 1, 3])  # (B, L, D) → (B, H, L, d)
+        return paddle.stack(states.chunk(self.heads, axis=-1), axis=1)  # (B, L, D) → (B, H, L, d)
 
 
 class ElectraResidual(nn.Layer):

@@ -170,9 +170,12 @@ class FastAttention(nn.Layer):
         q, k, v = (part.unflatten(-1, (self.heads, -1)) for part in self.to_qkv(x).chunk(3, axis=-1))  # (B, L, H, d)
         turned_q, turned_k, turned_v = (q, k, v) if tables is None else (rotate(part, tables) for part in (q, k, v))
         global_q = self.pool(turned_q, self.to_q_attn_logits(q), mask)  # (B, 1, H, d)
-        products = k * global_q if tables is None else sum_pairs(k * global_q)
+        # global vectors spread: Paddle broadcasts in a slow loop
+        products = k * global_q.expand_as(k)
+        products = products if tables is None else sum_pairs(products)
         global_k = self.pool(turned_k, self.to_k_attn_logits(products), mask)  # (B, 1, H, d)
-        u = turned_v * global_k if tables is None else sum_pairs(turned_v * global_k)
+        u = turned_v * global_k.expand_as(turned_v)
+        u = u if tables is None else sum_pairs(u)
         return self.to_out((self.to_r(u) + q).flatten(2))  # (B, L, H, d) → (B, L, D)
 
     def pool(self, states: Tensor, scores: Tensor, mask: Tensor) -> Tensor:

@@ -74,9 +74,11 @@ class FastSelfAttention(nn.Layer):
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         """The hidden states are (B, L, D), the mask (B, 1, L) is added to the scores."""
         query, key = self.query(hidden), self.key(hidden)
-        products = key * self.pool(query, self.query_att(query), mask)  # (B, L, D) · (B, 1, D)
+        global_query = self.pool(query, self.query_att(query), mask)  # (B, 1, D)
+        # global vectors spread: Paddle broadcasts in a slow loop
+        products = key * global_query.expand_as(key)  # (B, L, D)
         global_key = self.pool(products, self.key_att(products), mask)  # (B, 1, D)
-        return self.transform(query * global_key) + query
+        return self.transform(query * global_key.expand_as(query)) + query
 
     def pool(self, states: Tensor, scores: Tensor, mask: Tensor) -> Tensor:
         """The states (B, L, D), weighed in each head by softmax over their scores (B, L, H): (B, 1, D)."""

@@ -171,7 +171,9 @@ class GAUAlphaUnit(nn.Layer):
         u, v, z = self.activation(self.i_dense(hidden)).split(self.widths, -1)  # (B, L, e), (B, L, e), (B, L, s)
         q = self.rotary(self.q_scaleoffset(z), sin, cos) * scale
         k = self.rotary(self.k_scaleoffset(z), sin, cos)
-        attention = self.dropout(self.normalize(paddle.matmul(q, k, transpose_y=True) + mask))  # (B, L, L)
+        scores = paddle.matmul(q, k, transpose_y=True)  # (B, L, L)
+        # the mask spread: Paddle broadcasts in a slow loop
+        attention = self.dropout(self.normalize(scores + mask.expand_as(scores)))
         return self.o_dense(u * (attention @ v))  # (B, L, e) → (B, L, D)
 
 

@@ -114,7 +114,9 @@ class RoFormerV2Rotary(nn.Layer):
     def forward(self, states: Tensor, turns: Tensor) -> Tensor:
         """`states` (B, L, H, d), `turns` (L, d/2, 2); half precision, which has no complex numbers, is widened."""
         pairs = paddle.as_complex(states.astype(turns.dtype).unflatten(-1, (-1, 2)))  # (B, L, H, d/2)
-        turned = pairs * paddle.as_complex(turns)[:, None]
+        turns = turns[:, None].expand([-1, states.shape[2], -1, -1])  # (L, H, d/2, 2)
+        # a table for every head: Paddle is slow where other axes than the first are to be broadcast
+        turned = pairs * paddle.as_complex(turns)
         return paddle.as_real(turned).flatten(-2).astype(states.dtype)
 
 
@@ -137,10 +139,11 @@ class RoFormerV2SelfAttention(nn.Layer):
         q, k = self.rotary(q, turns), self.rotary(k, turns)
         if self.rotary_value:
             v = self.rotary(v, turns)
-        q = q.transpose([0, 2, 1, 3]) / math.sqrt(q.shape[-1])  # (B, H, L, d)
-        scores = q @ k.transpose([0, 2, 3, 1])  # (B, H, L, L)
-        context = self.dropout(self.softmax(scores + mask)) @ v.transpose([0, 2, 1, 3])  # (B, H, L, d)
-        return context.transpose([0, 2, 1, 3]).flatten(2)  # (B, L, D)
+        q, k, v = (paddle.stack(states.unbind(2), axis=1) for states in (q / math.sqrt(q.shape[-1]), k, v))
+        scores = paddle.matmul(q, k, transpose_y=True)  # (B, H, L, d) twice → (B, H, L, L)
+        # the mask spread, heads as slices: Paddle broadcasts in a slow loop, and copies transposed views in another
+        context = self.dropout(self.softmax(scores + mask.expand_as(scores))) @ v  # (B, H, L, d)
+        return paddle.concat(context.unbind(1), axis=-1)  # (B, L, D)
 
     def split(self, states: Tensor) -> Tensor:
         return states.unflatten(-1, (self.heads, -1))  # (B, L, D) → (B, L, H, d)
