@@ -3,9 +3,10 @@
 Errors grow while a network trains, so no fixed limit can be right: beside the two sides run controls, torch runs whose
 weights are changed by one unit in the last place at first and after every update. The gap between the sides may be κ
 times what the controls show up to the same update; where κ times that exceeds what could be called agreement, the
-horizon is reached and nothing more is judged. κ is 100 with two controls in float64, where clean pairs agree to 14
-digits over hundreds of updates, and 30 with four controls in float32, where the float64 run of torch is one more: how
-far torch's own rounding takes it from what it should be.
+horizon is reached and nothing more is judged: of that quantity, and where it is the loss, of any but the learning rate.
+κ is 100 with two controls in float64, where clean pairs agree to 14 digits over hundreds of updates, and 30 with four
+controls in float32, where the float64 run of torch is one more: how far torch's own rounding takes it from what it
+should be.
 
 Compared are the loss, every parameter's gradient, their norm before clipping, the learning rate in use, and every
 parameter after the update; gradients and parameters by sketches of a few numbers. What differs first is blamed.
@@ -29,7 +30,7 @@ from align.stage import StageReport
 from align.stages import Subject
 from align.structure import owner
 from align.training.cause import cause_of
-from align.training.tracks import SCALARS, Leg, Run, Track, tracks_of
+from align.training.tracks import SCALARS, Leg, Run, Track, tracks_of, while_determined
 from align.verdict import Verdict
 
 _RATE = 1e-3  # large enough for bugs to grow in a few updates
@@ -62,7 +63,7 @@ def run(subject: Subject) -> StageReport:
         expected, actual, controls = _runs(subject, leg, updates, spec)
         if subject.log and not exact:
             subject.log("train_align", _by_update(expected), _by_update(actual))
-        tracks = list(tracks_of(expected, actual, [*controls, *exact]))
+        tracks = while_determined(list(tracks_of(expected, actual, [*controls, *exact])), leg)
         if not tracks[0].horizon(leg):
             if not exact:
                 raise CannotCompareError(

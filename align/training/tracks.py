@@ -1,7 +1,7 @@
 """The quantities of a training run over its updates, and how far two runs may part in each."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,7 +36,8 @@ class Run:
 class Track:
     """One quantity over all updates: the gap between the sides, and the largest that a control has shown so far.
 
-    Both are relative: to the reference's loss, to the norm of all gradients, to the length of a parameter.
+    Both are relative: to the reference's loss, to the norm of all gradients, to the length of a parameter. No update
+    from number `end` on is judged.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Track:
     module: str
     gap: np.ndarray
     floor: np.ndarray
+    end: int | None = None
 
     @property
     def is_scalar(self) -> bool:
@@ -54,8 +56,8 @@ class Track:
 
     def horizon(self, leg: Leg) -> int:
         """The number of updates that are judged."""
-        beyond = np.flatnonzero(self.limit(leg) > leg.horizon)
-        return int(beyond[0]) if beyond.size else len(self.gap)
+        beyond = np.flatnonzero(self.limit(leg)[: self.end] > leg.horizon)
+        return int(beyond[0]) if beyond.size else len(self.gap[: self.end])
 
     def wrong(self, leg: Leg) -> np.ndarray:
         """Whether each update that is judged exceeds its limit. A NaN on one side does."""
@@ -102,6 +104,17 @@ def tracks_of(expected: Run, actual: Run, controls: Sequence[Run]) -> Iterator[T
     yield _scalar("gradient norm", expected, actual, controls)
     yield _scalar("learning rate", expected, actual, controls)
     yield from _per_parameter("weights", "weight", None, expected, actual, controls)
+
+
+def while_determined(tracks: Sequence[Track], leg: Leg) -> list[Track]:
+    """The tracks up to the horizon of the first, the loss.
+
+    Where rounding alone decides the loss, the runs train different networks. What a few controls show of another
+    quantity is no limit for it then: it may stand still in all of them, and jump in the next run. Only the learning
+    rate goes its way whatever the network.
+    """
+    end = tracks[0].horizon(leg)
+    return [track if track.kind == "learning rate" else replace(track, end=end) for track in tracks]
 
 
 def _scalar(name: str, expected: Run, actual: Run, controls: Sequence[Run]) -> Track:

@@ -1,11 +1,13 @@
 """Judging quantities over updates: the envelope of the controls, the horizon, the first wrong update."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from align.training.cause import cause_of
 from align.training.sketch import sketch
-from align.training.tracks import SCALARS, Leg, Run, Track, tracks_of
+from align.training.tracks import SCALARS, Leg, Run, Track, tracks_of, while_determined
 
 LEG = Leg("float64", 2, 100.0, 1e-6)
 CALM = np.full(6, 1e-16)
@@ -34,6 +36,17 @@ def test_beyond_the_horizon_nothing_is_judged():
     assert chaos.horizon(LEG) == 2
     assert chaos.verdict(LEG).passed
     assert track([0.5] * 6, [1.0] * 6).horizon(LEG) == 0
+
+
+def test_where_rounding_decides_the_loss_nothing_else_is_judged_but_the_learning_rate():
+    """Of a gradient that all controls leave alone, a jump is no fault then; before, it is."""
+    loss = track(CALM, [1e-16, 1e-16, 1e-16, 1e-7, 1e-3, 1e-3])
+    for update, passed in ((2, False), (4, True)):
+        jump = track(np.where(np.arange(6) == update, 1e-3, 0))
+        others = [replace(jump, name="w", kind="gradient"), replace(jump, name="learning rate", kind="learning rate")]
+        judged = while_determined([loss, *others], LEG)
+        assert [each.verdict(LEG).passed for each in judged] == [True, passed, False]
+        assert [each.horizon(LEG) for each in judged] == [3, 3, 6]
 
 
 def test_not_a_number_is_wrong():
