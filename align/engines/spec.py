@@ -170,14 +170,16 @@ def decays(spec: OptimizerSpec, name: str) -> bool:
     return not any(re.search(pattern, name, re.IGNORECASE) for pattern in spec.no_decay)
 
 
-_LAYER = re.compile(r"(?:.*\.)?(?:layers?|blocks?|h)(?:\.\d+)+(?=\.)")
+_LAYER = re.compile(r"(?:.*\.)?(?:layers?|blocks?|encoders?|h)(?:\.\d+)+(?=\.)")
+_EMBEDDING = re.compile(r"(?:^|[._])emb(?:edding|[._]|$)")  # embeddings_project, word_embedding, token_emb
 
 
 def depths(names: Iterable[str]) -> dict[str, int]:
     """How far above the input each parameter stands, read off its dotted name.
 
-    0 is for what modules named `embedding…` own, 1 … n for the numbered layers (`layer.3`, `blocks.0.1`), stack after
-    stack in order of definition, and n + 1 for all else: poolers and heads, ELECTRA's "task-specific" parameters.
+    0 is for what modules named `…embedding…` or `…emb` own, 1 … n for the numbered layers (`layer.3`, `blocks.0.1`),
+    stack after stack in order of definition, and n + 1 for all else: poolers and heads, ELECTRA's "task-specific"
+    parameters.
     """
     names = list(names)
     layers = {name: match.group() for name in names if (match := _LAYER.match(name))}
@@ -188,10 +190,6 @@ def depths(names: Iterable[str]) -> dict[str, int]:
     )
     place = {layer: 1 + i for i, layer in enumerate(ordered)}
     return {
-        name: place[layers[name]]
-        if name in layers
-        else 0
-        if any(part.startswith("embedding") for part in name.split("."))
-        else len(ordered) + 1
+        name: place[layers[name]] if name in layers else 0 if _EMBEDDING.search(name) else len(ordered) + 1
         for name in names
     }

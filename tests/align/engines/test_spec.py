@@ -38,6 +38,14 @@ def test_depths_of_electra():
     assert depths(names) == dict(zip(names, [5, 0, 0, 4, 3, 1, 2, 5], strict=True))
 
 
+def test_depths_of_both_fastformers():
+    """The authors' layers are `encoders.N`, and neither calls its tables `embeddings` alone."""
+    names = ["fastformer_model.encoders.1.attention.self.query.bias", "word_embedding.weight", "token_emb.weight"]
+    names += ["fastformer_model.position_embeddings.weight", "fastformer_model.encoders.0.output.dense.weight"]
+    names += ["classifier.weight"]
+    assert list(depths(names).values()) == [2, 0, 0, 0, 1, 3]
+
+
 def test_depths_of_funnel_go_from_stack_to_stack():
     names = [
         "funnel.embeddings.word_embeddings.weight",
