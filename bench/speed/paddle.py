@@ -1,6 +1,5 @@
 """Paddle's side of `bench.models`, with PaddleNLP as the reference."""
 
-import ctypes
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -18,18 +17,6 @@ from convert.configs import from_ours
 
 LAYOUT = "paddlenlp"
 seed = paddle.seed
-
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of malloc.h
-
-
-def _keep_memory() -> None:
-    """Have glibc keep what is freed: tensors come from malloc, and fresh pages cost more than many a kernel."""
-    if mallopt := getattr(ctypes.CDLL(None), "mallopt", None):
-        mallopt(M_TRIM_THRESHOLD, -1)
-        mallopt(M_MMAP_MAX, 0)
-
-
-_keep_memory()
 
 
 def _class(model: str, name: str) -> Any:
