@@ -133,6 +133,15 @@ def _row_the_other_way(row: int) -> Alter:
     return alter
 
 
+def _bias_the_other_way(bound: float) -> Alter:
+    """Drawn as torch's Linear does where it was constant, zero where it was drawn."""
+
+    def alter(value: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        return value * 0 if np.ptp(value) else random.uniform(-bound, bound, value.shape)
+
+    return alter
+
+
 def _matrices(site: Site) -> Iterator[Mutation]:
     if not _linears(site):
         return
@@ -175,7 +184,7 @@ def _biases(site: Site) -> Iterator[Mutation]:
     if biases:
         bias = biases[len(biases) // 2]
         bound = site.shapes[f"{_owner(bias)}.weight"][1] ** -0.5
-        yield _values("IN01", "bias_drawn", bias, lambda value, random: random.uniform(-bound, bound, value.shape))
+        yield _values("IN01", "bias_the_other_way", bias, _bias_the_other_way(bound))
         yield _bug(
             "FW51", "bias_missing", _owner(bias), lambda session, model, _: _set(session, model, bias, None), "only the"
         )
