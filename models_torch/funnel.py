@@ -276,7 +276,7 @@ def divisible(*steps: nn.Module) -> bool:
     return all(type(step) in known for step in steps) and not any(
         "forward" in vars(step) or step._forward_hooks or step._forward_pre_hooks or step._backward_hooks
         for step in steps
-    )  # fmt: skip
+    )
 
 
 class FunnelRelMultiheadAttention(nn.Module):

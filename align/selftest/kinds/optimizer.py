@@ -10,7 +10,7 @@ import numpy as np
 from align.engines import Engine, reference
 from align.engines.reference import NONE, Quirks
 from align.engines.schedules import Schedule
-from align.engines.spec import NOT_DECAYED, OptimizerSpec, depths, groups, preset
+from align.engines.spec import NOT_DECAYED, OptimizerSpec, decays, depths, groups, preset
 from align.selftest.mutation import Mutation
 from align.selftest.site import Site
 from align.session import Session
@@ -163,7 +163,7 @@ def _is_bias(name: str) -> bool:
 
 def _is_spared(name: str) -> bool:
     """From weight decay, that is."""
-    return bool(re.search("|".join(NOT_DECAYED), name, re.IGNORECASE))
+    return not decays(preset("adamw"), name)
 
 
 def _not_norms(gradients: dict[str, np.ndarray], limit: float) -> dict[str, np.ndarray]:
