@@ -182,7 +182,11 @@ def _differences(
 
 
 def _on_top(found: _Sum, sizes: Sequence[int]) -> str:
-    return " and ".join(_added(name, factor, sizes) for name, factor in found.terms.items())
+    """In words; a term that only the expected value has cannot be told from one that the port takes off."""
+    return " and ".join(
+        f"{name} is not added, or is subtracted" if factor == -1 else _added(name, factor, sizes)
+        for name, factor in found.terms.items()
+    )
 
 
 def _all_there_is(found: _Sum, sizes: Sequence[int]) -> str:

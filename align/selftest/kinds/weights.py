@@ -31,14 +31,15 @@ def mutations(site: Site) -> list[Mutation]:
 def one(
     kind: str, name: str, here: Site, weight: str, change: Callable[[Array], Array], explained: str = ""
 ) -> Mutation:
-    """A bug in one weight: `change(array)` is what it becomes."""
+    """A bug in one weight: `change(array)` is what it becomes. Of several modules that hold it, the innermost has it."""
 
     def alter(weights: Weights) -> None:
         weights[weight] = np.ascontiguousarray(change(weights[weight])).astype(weights[weight].dtype)
 
-    return several(
-        kind, f"{name} of {weight.rpartition('.')[2]}", here, weight.rpartition(".")[0] or ROOT, alter, explained
-    )
+    owner, _, leaf = weight.rpartition(".")
+    holders = [owner, *(tied.rpartition(".")[0] for tied, to in here.tied.items() if to == weight)]
+    inside = [holder for holder in holders if owner and holder.startswith(f"{owner}.")]
+    return several(kind, f"{name} of {leaf}", here, (inside or holders)[0] or ROOT, alter, explained)
 
 
 def several(kind: str, name: str, here: Site, blamed: str, alter: Alter, explained: str = "") -> Mutation:

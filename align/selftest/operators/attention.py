@@ -33,7 +33,7 @@ def mask_added(node: ast.AST, scope: Scope) -> Iterator[Change]:
         case ast.BinOp(left=left, op=ast.Add() | ast.Sub() as sign, right=right) if scope.enters_softmax(node):
             plus, minus = ("+", "-") if isinstance(sign, ast.Add) else ("-", "+")
             scores, mask = text(left), text(right)
-            yield Change("FW22", "mask_ignored", scores, "mask")
+            yield Change("FW22", "mask_ignored", scores, "mask|not added")
             yield Change("FW21", "mask_of_the_other_sign", f"({scores} {minus} {mask})", "mask")
             tiled = f"tensors.tiled_over_batch({scores}, {mask})"
             yield Change("FW24", "mask_tiled_over_batch", f"({scores} {plus} {tiled})", "mask")

@@ -219,7 +219,7 @@ def nothing_but_the_masked_score():
     return Evidence("m", "m.softmax:in0", content + score * free, score * free, inputs=inputs, inside=inside)
 
 
-@case("^r_bias · the output of k is subtracted$")
+@case("^r_bias · the output of k is not added, or is subtracted$")
 def bias_of_all_scores_lost():
     q, k, bias = normal(B, L, H, 6), normal(B, L, H, 6, seed=2), normal(H, 6, seed=3)
     content, lost = (np.einsum("bqhd,bkhd->bhqk", x, k) for x in (q + bias, np.broadcast_to(bias, q.shape)))
