@@ -31,7 +31,7 @@ def mutations(site: Site) -> list[Mutation]:
 def one(
     kind: str, name: str, here: Site, weight: str, change: Callable[[Array], Array], explained: str = ""
 ) -> Mutation:
-    """A bug in one weight: `change(array)` is what it becomes. Of several modules that hold it, the innermost has it."""
+    """A bug in one weight: `change(array)` is what it becomes. Of those that hold it, the innermost is blamed."""
 
     def alter(weights: Weights) -> None:
         weights[weight] = np.ascontiguousarray(change(weights[weight])).astype(weights[weight].dtype)
