@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -57,13 +57,14 @@ def make(folder: Path) -> None:
 
     from models_torch.electra import VARIANTS, ElectraConfig, ElectraModel
 
+    large: dict[str, Any] = VARIANTS["large"]  # type: ignore[assignment]
     with torch.device("meta"):
-        model = ElectraModel(ElectraConfig.from_dict(VARIANTS["large"]))
+        model = ElectraModel(ElectraConfig.from_dict(large))
     generator = torch.Generator().manual_seed(0)
     state = {name: torch.randn(value.shape, generator=generator) for name, value in model.state_dict().items()}
     for form in ("safetensors", "bin"):
         (folder / form).mkdir()
-        config = {"model_type": "electra", "architectures": ["ElectraModel"], **VARIANTS["large"]}
+        config = {"model_type": "electra", "architectures": ["ElectraModel"], **large}
         (folder / form / "config.json").write_text(json.dumps(config))
     safetensors.torch.save_file(state, folder / "safetensors/model.safetensors", {"format": "pt"})
     torch.save(state, folder / "bin/pytorch_model.bin")
