@@ -25,6 +25,10 @@ KNOWN: Mapping[str, str] = {
     "offsets": (
         "PaddleNLP guesses from its neighbours where a word stands that it has no pieces for, and may lose its place"
     ),
+    "no offsets": (
+        "PaddleNLP's tokeniser of this architecture has not kept do_lower_case and fails to place the tokens of a text "
+        "with capitals: offsets are not compared"
+    ),
     "halves": (
         "transformers' fast tokeniser cuts two long texts to halves and leaves the odd token to the second, where the "
         "slow one takes token after token from the longer text and leaves it to the first"
@@ -38,6 +42,7 @@ KNOWN: Mapping[str, str] = {
 
 TAKING_APART = frozenset({"gau_alpha", "roformer", "roformer_v2"})
 LOSING_FLAGS = TAKING_APART | {"funnel"}
+WITHOUT_OFFSETS = frozenset({"roformer"})
 _SYMBOLS = frozenset("\u00ad\u00b2\u00ba\u3007\u00b5\u00d8\u014b\u01b1")
 
 

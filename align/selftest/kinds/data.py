@@ -12,14 +12,15 @@ from align.selftest.mutation import Mutation
 from align.selftest.site import Site
 from align.session import Session
 from align.tokenization import Encoding, PackageTokenizer, Recipe, Row
+from align.tokenization.known import WITHOUT_OFFSETS
 
 Change = Callable[[Pipeline], Pipeline]
 Alter = Callable[[Encoding], None]
 
 
 def mutations(site: Site) -> list[Mutation]:
-    """Every bug of tokenisation, truncation, padding, order, dtype and masking; none depends on the model."""
-    return [*_tokens(), *_rows(), *_batches(), *_masks()]
+    """Every bug of tokenisation, truncation, padding, order, dtype and masking; hardly one depends on the model."""
+    return [*_tokens(site), *_rows(), *_batches(), *_masks()]
 
 
 def _mutation(kind: str, name: str, blamed: str, change: Change) -> Mutation:
@@ -30,7 +31,7 @@ def _mutation(kind: str, name: str, blamed: str, change: Change) -> Mutation:
     return Mutation(kind, name, "data", blamed, apply)
 
 
-def _tokens() -> Iterator[Mutation]:
+def _tokens(site: Site) -> Iterator[Mutation]:
     """Texts in, other tokens out."""
     for name, flags in (
         ("case kept", {"do_lower_case": False}),
@@ -45,9 +46,10 @@ def _tokens() -> Iterator[Mutation]:
         ("TK03", "token types all 0", "token_type_ids", _forget_types),
         ("TK03", "no token types", "token_type_ids", lambda encoding: encoding.pop("token_type_ids")),
         ("TK03", "the separator has the second type", "token_type_ids", _late_separator),
-        ("ME05", "offsets shifted by one", "offset_mapping", _shift_offsets),
     ):
         yield _mutation(kind, name, part, _with_encodings(alter))
+    if site.model not in WITHOUT_OFFSETS:
+        yield _mutation("ME05", "offsets shifted by one", "offset_mapping", _with_encodings(_shift_offsets))
 
 
 def _rows() -> Iterator[Mutation]:
