@@ -49,7 +49,9 @@ class Difference:
 
 # Masked scores stand at −1e4 or below in every convention, and eight times as far out as any other score. Beside scores
 # that themselves go beyond −9e3 / 8 only what is out of all proportion is a mask: −1e9, the least finite number, −∞.
+# Where all scores are as far out, large states made them, unless no product of states comes so far.
 MASKED = -9e3
+_NO_PRODUCT = -1e30
 _GAP = 8.0
 _WIDE_GAP = 1e3
 
@@ -65,7 +67,10 @@ def masked_below(array: np.ndarray) -> float | None:
         return None
     lowest, limit, gap = float(array.min()), MASKED, _GAP
     while -math.inf < limit and lowest <= limit:
-        largest = float(np.abs(array[array > limit]).max(initial=0.0))
+        ordinary = array[array > limit]
+        if not ordinary.size and float(array.max()) > _NO_PRODUCT:
+            return None
+        largest = float(np.abs(ordinary).max(initial=0.0))
         if largest * gap <= -limit:
             return limit
         gap = _WIDE_GAP

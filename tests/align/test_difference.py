@@ -124,14 +124,15 @@ def test_masked_scores_are_told_from_scores_of_any_size(size, mask):
 
 
 @pytest.mark.parametrize(
-    "values", [[-9e3, 2e3], [-1e6, 3e3], [-1e9, 1e7, 5.0], [-math.inf, math.inf], [-1e3, 5.0], [math.nan]]
+    "values",
+    [[-9e3, 2e3], [-1e6, 3e3], [-1e9, 1e7, 5.0], [-math.inf, math.inf], [-1e3, 5.0], [math.nan], [-8e6, -8.1e6]],
 )
 def test_large_values_are_no_masked_ones(values):
     assert masked_below(np.array(values)) is None
 
 
 def test_a_score_beside_masked_ones_need_not_be_there():
-    assert masked_below(np.full(3, -1e4)) == masked_below(np.array([-1e4, 1125.0])) == MASKED
+    assert masked_below(np.full(3, -1e30)) == masked_below(np.array([-1e4, 1125.0])) == MASKED
 
 
 def test_the_limit_is_the_larger_of_noise_and_relative():

@@ -286,7 +286,7 @@ def test_rewrites_are_the_same_function(model):
     ("model", "number"),
     [
         ("electra", 2),
-        ("electra", 9),
+        ("convbert", 9),  # 24 layers, and scores that are all far below zero without a mask
         ("funnel", 3),
         ("electra", 7),  # a mask of the largest finite number, disturbed, on rows that are masked altogether
         ("electra", 133),  # float32 cannot repeat its first loss
