@@ -108,11 +108,21 @@ def _cut(random: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     return values / 0.8796256610342398
 
 
-def _other_tails(value: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """The same mean and deviation: a normal in place of one that is cut at 2σ, a cut one in place of all else."""
-    kurtosis = float((((value - value.mean()) / value.std()) ** 4).mean())
-    whole = 2.0 < kurtosis < 2.7
-    return value.mean() + value.std() * (random.standard_normal(value.shape) if whole else _cut(random, value.shape))
+def _other_tails() -> Alter:
+    """The same mean and deviation: a normal in place of one that is cut at 2σ, a cut one in place of all else.
+
+    They are the first build's: with each build's own, its values would depend on each other.
+    """
+    drawn: list[np.ndarray] = []
+
+    def alter(value: np.ndarray, random: np.random.Generator) -> np.ndarray:
+        if not drawn:
+            drawn.append(value)
+        mean, std = drawn[0].mean(), drawn[0].std()
+        whole = 2.0 < float((((drawn[0] - mean) / std) ** 4).mean()) < 2.7
+        return mean + std * (random.standard_normal(value.shape) if whole else _cut(random, value.shape))
+
+    return alter
 
 
 def _first_rows_larger(value: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -150,7 +160,7 @@ def _matrices(site: Site) -> Iterator[Mutation]:
     swap = math.sqrt(fan_in / fan_out) if fan_in != fan_out else math.sqrt(2)
     depth = math.sqrt(2 * max(1, len(site.of_class("LayerNorm")) // 2))
     yield _values("IN01", "linear_by_xavier", big, _xavier, "Xavier")
-    yield _values("IN04", "other_tails_same_sigma", big, _other_tails, r"cut at")
+    yield _values("IN04", "other_tails_same_sigma", big, _other_tails(), r"cut at")
     yield _values("IN04", "sigma_5_percent_off", big, lambda value, _: value * 1.05)
     yield _values("IN04", "sigma_12_percent_off", big, lambda value, _: value * 0.88)
     yield _values("IN05", "fans_swapped", big, lambda value, _: value * swap)
