@@ -37,9 +37,9 @@ def one(
         weights[weight] = np.ascontiguousarray(change(weights[weight])).astype(weights[weight].dtype)
 
     owner, _, leaf = weight.rpartition(".")
-    holders = [owner, *(tied.rpartition(".")[0] for tied, to in here.tied.items() if to == weight)]
-    inside = [holder for holder in holders if owner and holder.startswith(f"{owner}.")]
-    return several(kind, f"{name} of {leaf}", here, (inside or holders)[0] or ROOT, alter, explained)
+    inside = [tied for tied, to in here.tied.items() if to == weight and tied.startswith(f"{owner}.")]
+    blamed = (inside or [weight])[0].rpartition(".")[0] or ROOT
+    return several(kind, f"{name} of {leaf}", here, blamed, alter, explained)
 
 
 def several(kind: str, name: str, here: Site, blamed: str, alter: Alter, explained: str = "") -> Mutation:
